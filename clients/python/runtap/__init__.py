@@ -1,0 +1,3 @@
+"""The Python client of the runtap daemon."""
+
+__all__: list[str] = []

@@ -1,0 +1,1 @@
+"""Generated stubs of the contract `runtap.v1`; made by `make proto`, never edited."""

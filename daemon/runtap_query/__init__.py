@@ -1,0 +1,38 @@
+"""Filters and ordering of runs: parse and evaluate. Pure; used by the daemon and by the local server.
+
+A document is a plain dictionary of one run: ``name``, ``display_name``, ``state``, ``tags``, the moments
+``created_at``, ``heartbeat_at`` and ``updated_at`` in any form ``parse_moment`` reads, ``group``, ``job_type``,
+``sweep``, ``username``, ``host``, ``commit``, ``notes``, ..., ``config`` with its values unwrapped,
+``summary_metrics``, ``history_keys``. What a filter does not name may be left out.
+"""
+
+from .columns import MISSING, Column, Document, Kind, resolve_column, value_getter
+from .errors import QueryError
+from .evaluate import Filter, compile_filter
+from .order import DEFAULT_ORDER, Order, parse_order, sort_documents
+from .parse import And, Compare, Node, Not, Or, parse_filter
+from .times import Moment, parse_moment
+
+__all__ = [
+    "DEFAULT_ORDER",
+    "MISSING",
+    "And",
+    "Column",
+    "Compare",
+    "Document",
+    "Filter",
+    "Kind",
+    "Moment",
+    "Node",
+    "Not",
+    "Or",
+    "Order",
+    "QueryError",
+    "compile_filter",
+    "parse_filter",
+    "parse_moment",
+    "parse_order",
+    "resolve_column",
+    "sort_documents",
+    "value_getter",
+]
