@@ -1,0 +1,266 @@
+"""A change of a run as a patch, and what it does to a run: merge, conflicts, and whether a server kept it.
+
+A patch names keys, never whole documents, so that two writers of different keys never overwrite each other. Paths in
+config are value paths: the wire's `{"key": {"value": v}}` wrapping is put on and taken off here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from runtapd.model import jsontext
+from runtapd.model.run import RunData
+
+FIELDS = ("display_name", "notes", "description", "group", "job_type")
+"""The plain fields a patch can set."""
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Sets or removes one key path. Values are JSON texts; `None` means remove, for `base` not told."""
+
+    path: tuple[str, ...]
+    set_json: str | None
+    base_json: str | None = None
+    """What the caller had read there: JSON text, or the empty string for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What must hold at the server for the patch to be sent; `value_json` None means nothing there."""
+
+    field: str
+    path: tuple[str, ...]
+    value_json: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two values of one field, as JSON texts; None means nothing there."""
+
+    field: str
+    theirs_json: str | None
+    mine_json: str | None
+    base_json: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Everything one write changes, and its preconditions."""
+
+    config: tuple[Edit, ...] = ()
+    summary: tuple[Edit, ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
+    tags_add: tuple[str, ...] = ()
+    tags_remove: tuple[str, ...] = ()
+    tags_replace: tuple[str, ...] | None = None
+    etag: str = ""
+    expect: tuple[Expectation, ...] = ()
+
+    def touched(self) -> list[str]:
+        """Names what the patch changes, for people: `config.lr`, `summary.acc`, `notes`, `tags`."""
+        names = ["config." + ".".join(edit.path) for edit in self.config]
+        names += ["summary." + ".".join(edit.path) for edit in self.summary]
+        names += [name for name, _ in self.fields]
+        if self.changes_tags:
+            names.append("tags")
+        return names
+
+    @property
+    def changes_tags(self) -> bool:
+        """True when the patch has anything to say about tags."""
+        return bool(self.tags_add or self.tags_remove or self.tags_replace is not None)
+
+    def to_json(self) -> str:
+        """The patch as text for the journal; `from_json` reads it back."""
+        return jsontext.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Patch:
+        """Reads what `to_json` wrote."""
+        raw = jsontext.loads(text)
+
+        def edits(items: list[Any]) -> tuple[Edit, ...]:
+            return tuple(Edit(tuple(e["path"]), e["set_json"], e["base_json"]) for e in items)
+
+        return Patch(
+            config=edits(raw["config"]),
+            summary=edits(raw["summary"]),
+            fields=tuple((name, value) for name, value in raw["fields"]),
+            tags_add=tuple(raw["tags_add"]),
+            tags_remove=tuple(raw["tags_remove"]),
+            tags_replace=None if raw["tags_replace"] is None else tuple(raw["tags_replace"]),
+            etag=raw["etag"],
+            expect=tuple(Expectation(e["field"], tuple(e["path"]), e["value_json"]) for e in raw["expect"]),
+        )
+
+
+def apply(patch: Patch, run: RunData) -> RunData:
+    """Returns the run as it is after the patch. Untouched documents stay the very same text."""
+    changes: dict[str, Any] = {name: value for name, value in patch.fields}
+    if patch.config:
+        changes["config"] = _edited(run.config, patch.config, wrapped=True)
+    if patch.summary:
+        changes["summary"] = _edited(run.summary, patch.summary, wrapped=False)
+    if patch.changes_tags:
+        changes["tags"] = _new_tags(patch, run.tags)
+    return replace(run, **changes)
+
+
+def broken_expectations(patch: Patch, run: RunData) -> list[Conflict]:
+    """Returns the preconditions that do not hold for this run."""
+    broken = []
+    if patch.etag and patch.etag != run.etag():
+        broken.append(Conflict("etag", jsontext.dumps(run.etag()), None, jsontext.dumps(patch.etag)))
+    lookup = _lookup(run)
+    for expectation in patch.expect:
+        there = lookup(expectation.field, expectation.path)
+        if not _same(there, expectation.value_json):
+            name = ".".join((expectation.field, *expectation.path))
+            broken.append(Conflict(name, _text(there), None, expectation.value_json))
+    return broken
+
+
+def conflicts(patch: Patch, run: RunData) -> list[Conflict]:
+    """Returns the keys that somebody else changed since the caller read them, where the values differ from mine."""
+    lookup = _lookup(run)
+    found = []
+    for document, edits in (("config", patch.config), ("summary", patch.summary)):
+        for edit in edits:
+            if edit.base_json is None:
+                continue
+            there = lookup(document, edit.path)
+            base = edit.base_json or None
+            if not _same(there, base) and not _same(there, edit.set_json):
+                name = ".".join((document, *edit.path))
+                found.append(Conflict(name, _text(there), edit.set_json, base))
+    return found
+
+
+def not_honoured(patch: Patch, run: RunData) -> list[Conflict]:
+    """Returns what the server holds otherwise than the patch asked; empty when it kept everything."""
+    lookup = _lookup(run)
+    kept_otherwise = []
+    for document, edits in (("config", patch.config), ("summary", patch.summary)):
+        for edit in _effective(edits):
+            there = lookup(document, edit.path)
+            if not _same(there, edit.set_json):
+                name = ".".join((document, *edit.path))
+                kept_otherwise.append(Conflict(name, _text(there), edit.set_json))
+    for name, value in patch.fields:
+        # Servers store an emptied text as null.
+        if (getattr(run, name) or "") != value:
+            kept_otherwise.append(Conflict(name, jsontext.dumps(getattr(run, name)), jsontext.dumps(value)))
+    if patch.changes_tags and sorted(_new_tags(patch, run.tags)) != sorted(run.tags):
+        kept_otherwise.append(
+            Conflict("tags", jsontext.dumps(list(run.tags)), jsontext.dumps(list(_new_tags(patch, run.tags))))
+        )
+    return kept_otherwise
+
+
+def _effective(edits: tuple[Edit, ...]) -> list[Edit]:
+    """Drops edits that a later edit of the same patch overrides, at the same path or around it."""
+    kept: list[Edit] = []
+    for edit in edits:
+        kept = [e for e in kept if e.path[: len(edit.path)] != edit.path]
+        # A later edit inside an earlier one changes what the earlier one leaves; only the later can be compared.
+        kept = [e for e in kept if edit.path[: len(e.path)] != e.path]
+        kept.append(edit)
+    return kept
+
+
+def _new_tags(patch: Patch, tags: Iterable[str]) -> tuple[str, ...]:
+    if patch.tags_replace is not None:
+        return patch.tags_replace
+    removed = set(patch.tags_remove)
+    return tuple(dict.fromkeys([tag for tag in tags if tag not in removed] + list(patch.tags_add)))
+
+
+def _edited(text: str, edits: tuple[Edit, ...], *, wrapped: bool) -> str:
+    document = jsontext.loads(text or "{}")
+    if not isinstance(document, dict):
+        document = {}
+    for edit in edits:
+        _edit(document, edit, wrapped=wrapped)
+    return jsontext.dumps(document)
+
+
+def _edit(document: dict[str, Any], edit: Edit, *, wrapped: bool) -> None:
+    path = list(edit.path)
+    if wrapped and len(path) > 1:
+        entry = document.get(path[0])
+        if not _is_wrapped(entry):
+            entry = {"value": copy.deepcopy(entry) if isinstance(entry, dict) else {}}
+        document[path[0]] = entry
+        path[1:1] = ["value"]
+    here: dict[str, Any] = document
+    for key in path[:-1]:
+        below = here.get(key)
+        if not isinstance(below, dict):
+            if edit.set_json is None:
+                return
+            below = here[key] = {}
+        here = below
+    if edit.set_json is None:
+        here.pop(path[-1], None)
+        return
+    value = jsontext.loads(edit.set_json)
+    if wrapped and len(edit.path) == 1:
+        kept = document.get(path[0])
+        value = {**kept, "value": value} if _is_wrapped(kept) else {"value": value, "desc": None}
+    here[path[-1]] = value
+
+
+def _is_wrapped(entry: Any) -> bool:
+    return isinstance(entry, dict) and "value" in entry and entry.keys() <= {"value", "desc"}
+
+
+def _lookup(run: RunData) -> Callable[[str, tuple[str, ...]], Any]:
+    """Returns a function that finds a value by document and path, parsing each document once."""
+    documents: dict[str, Any] = {}
+
+    def find(name: str, path: tuple[str, ...]) -> Any:
+        if name == "tags":
+            return list(run.tags)
+        if name not in ("config", "summary"):
+            value = getattr(run, name, None)
+            return _ABSENT if value is None else value
+        if name not in documents:
+            documents[name] = jsontext.loads(getattr(run, name) or "{}")
+        here: Any = documents[name]
+        for depth, key in enumerate(path):
+            if not isinstance(here, Mapping) or key not in here:
+                return _ABSENT
+            here = here[key]
+            if depth == 0 and name == "config" and _is_wrapped(here):
+                here = here["value"]
+        return here
+
+    return find
+
+
+def _text(value: Any) -> str | None:
+    return None if value is _ABSENT else jsontext.dumps(jsontext.spelled_out(value))
+
+
+def _same(value: Any, text: str | None) -> bool:
+    """Compares a found value with JSON text; 1 and 1.0 are the same number, as they are on the wire."""
+    if text is None or value is _ABSENT:
+        return text is None and value is _ABSENT
+    return bool(_plain(value) == _plain(jsontext.loads(text)))
+
+
+def _plain(value: Any) -> Any:
+    """Makes values comparable: non-finite numbers by name, and truth values apart from numbers."""
+    if isinstance(value, bool):
+        return ("bool", value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return jsontext.spelled_out(value)

@@ -1,0 +1,3 @@
+"""Reading: look up, decide, fetch once, keep."""
+
+__all__: list[str] = []

@@ -1,0 +1,97 @@
+"""What the daemon needs from a server; everything above talks to this and has not heard of GraphQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from runtapd.model.run import RunData
+
+
+class Urgency(Enum):
+    """Who waits for a request: a person, or a bulk job that can give way."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long a request may take in all, retries included, and how urgent it is."""
+
+    deadline: float
+    """In the running loop's time (`loop.time()`)."""
+    urgency: Urgency = Urgency.INTERACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """One page of a listing."""
+
+    runs: tuple[RunData, ...]
+    cursors: tuple[str, ...]
+    """The cursor behind each run, so that a list can go on after any of them."""
+    has_next: bool
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunChange:
+    """What a mutation sends; None leaves a field as it is. Documents replace the server's whole document."""
+
+    display_name: str | None = None
+    notes: str | None = None
+    description: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    tags: tuple[str, ...] | None = None
+    config: str | None = None
+    summary: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ViewerData:
+    """The user behind a key."""
+
+    id: str
+    username: str
+    entity: str
+    email: str = ""
+    teams: tuple[str, ...] = ()
+
+
+class Upstream(Protocol):
+    """One server as one account sees it. Every method raises a Fault of `runtapd.faults` when it fails."""
+
+    async def viewer(self, wait: Wait) -> ViewerData:
+        """Returns the user behind the key; NeedsLogin when the key is refused."""
+
+    async def run(self, entity: str, project: str, run_id: str, wait: Wait) -> RunData:
+        """Returns one run in full; NotFound when there is none."""
+
+    async def runs(
+        self,
+        entity: str,
+        project: str,
+        *,
+        filters: str,
+        order: str,
+        cursor: str | None,
+        first: int,
+        wait: Wait,
+    ) -> RunPage:
+        """Returns up to `first` full runs after the cursor; NotFound when there is no such project."""
+
+    async def change_run(self, storage_id: str, before: RunData, change: RunChange, wait: Wait) -> RunData:
+        """Changes a run and returns it as the server holds it afterwards. Sent once: an unknown outcome is
+        UpstreamUnavailable, UpstreamTimeout or InvalidAnswer, and the caller reads before sending again."""
+
+    async def history(
+        self, run: RunData, *, min_step: int, max_step: int, samples: int, wait: Wait
+    ) -> Sequence[str]:
+        """Returns rows with min_step <= _step < max_step as JSON texts, at most about `samples`."""
+
+    async def events(self, run: RunData, *, samples: int, wait: Wait) -> Sequence[str]:
+        """Returns rows of system metrics as JSON texts, at most about `samples`."""

@@ -1,0 +1,3 @@
+"""Writing: accept durably, send in order, settle."""
+
+__all__: list[str] = []
