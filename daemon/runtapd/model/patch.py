@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from runtapd.model import jsontext
 from runtapd.model.run import RunData
@@ -102,7 +102,7 @@ class Patch:
 
 def apply(patch: Patch, run: RunData) -> RunData:
     """Returns the run as it is after the patch. Untouched documents stay the very same text."""
-    changes: dict[str, Any] = {name: value for name, value in patch.fields}
+    changes: dict[str, Any] = dict(patch.fields)
     if patch.config:
         changes["config"] = _edited(run.config, patch.config, wrapped=True)
     if patch.summary:
@@ -216,7 +216,7 @@ def _edit(document: dict[str, Any], edit: Edit, *, wrapped: bool) -> None:
     here[path[-1]] = value
 
 
-def _is_wrapped(entry: Any) -> bool:
+def _is_wrapped(entry: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(entry, dict) and "value" in entry and entry.keys() <= {"value", "desc"}
 
 
