@@ -1,0 +1,270 @@
+"""The accounts of this daemon: one per (server, viewer), each with its own transport, cache, journal and budget.
+
+Keys live in memory; those logged in with `store` also in `accounts.json` of the state folder, mode 0600. What an
+account remembers without its key (server, viewer, where the key came from) lies there too, so that writes accepted
+before a restart know whose they are and whether their key can be found again without the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from runtapd import faults
+from runtapd.upstream import credentials
+from runtapd.upstream.api import Upstream, ViewerData, Wait
+from runtapd.upstream.credentials import Credentials, KeySource
+from runtapd.upstream.graphql import GraphQLUpstream
+from runtapd.upstream.transport import Transport
+
+FILE_FORMAT = 1
+
+
+@dataclass
+class Account:
+    """A login on one server."""
+
+    account_id: str
+    base_url: str
+    app_url: str
+    viewer: ViewerData
+    source: KeySource
+    place: str = ""
+    stored: bool = False
+    blocked: bool = False
+    """True once the server refused the key; a new Login clears it."""
+    transport: Transport | None = field(default=None, repr=False)
+    upstream: Upstream | None = field(default=None, repr=False)
+
+    @property
+    def requests_sent(self) -> int:
+        """Requests to the server since the daemon started."""
+        return self.transport.requests_sent if self.transport else 0
+
+
+class Accounts:
+    """Finds, makes and forgets accounts."""
+
+    def __init__(
+        self, *, state_dir: Path, local_home: Path, threads: ThreadPoolExecutor, version: str
+    ) -> None:
+        self._file = state_dir / "accounts.json"
+        self._local_home = local_home
+        self._threads = threads
+        self._user_agent = f"W&B Public Client {version} (runtap)"
+        self._accounts: dict[str, Account] = {}
+        self._stored_keys: dict[str, str] = {}
+        self._by_key: dict[str, str] = {}
+        self._default = ""
+        self._logins: dict[str, asyncio.Lock] = {}
+        self.on_login: Callable[[str], None] = lambda account_id: None
+        """Called with the account's id after each successful Login; wakes writes that wait for a key."""
+        self._load()
+
+    # Reading
+
+    def all(self) -> list[Account]:
+        """Returns all known accounts, by server and user."""
+        return sorted(self._accounts.values(), key=lambda a: (a.base_url, a.viewer.username))
+
+    @property
+    def default_id(self) -> str:
+        """The account of calls that name none; empty when there is none."""
+        return self._default
+
+    def get(self, account_id: str) -> Account:
+        """Returns an account that can be used now; empty means the default. Raises NeedsLogin otherwise."""
+        if not account_id and not self._default:
+            raise faults.NeedsLogin(
+                "this call names no account and there is no default one; call Login, or `runtap login --default`",
+                reason="ACCOUNT_UNKNOWN",
+            )
+        account = self._accounts.get(account_id or self._default)
+        if account is None:
+            raise faults.NeedsLogin(
+                "this account is not known to the daemon; call Login", reason="ACCOUNT_UNKNOWN"
+            )
+        if account.upstream is None:
+            key = self._key_on_disk(account)
+            if not key:
+                raise faults.NeedsLogin(
+                    f"the key for {account.base_url} came with a call to an earlier daemon; call Login",
+                    reason="ACCOUNT_UNKNOWN",
+                    metadata={"server": account.base_url},
+                )
+            self._connect(account, key)
+        return account
+
+    async def for_account(self, account_id: str) -> Upstream:
+        """Returns the server as this account sees it, without any caller's help; NeedsLogin when that cannot be."""
+        account = self.get(account_id)
+        if account.blocked or account.upstream is None:
+            raise faults.NeedsLogin(
+                f"{account.base_url} refused the key of {account.viewer.username}", reason="API_KEY_REJECTED"
+            )
+        return account.upstream
+
+    # Changing
+
+    async def login(
+        self, found: Credentials, wait: Wait, *, store: bool, make_default: bool, verify: bool
+    ) -> Account:
+        """Makes an account usable. The key is verified at the server once in this daemon's life, or when asked."""
+        fingerprint = _fingerprint(found.base_url, found.api_key)
+        # Fifty processes that log in at once with one key are one question to the server.
+        async with self._logins.setdefault(fingerprint, asyncio.Lock()):
+            account = self._accounts.get(self._by_key.get(fingerprint, ""))
+            if account is None or verify or account.blocked or account.upstream is None:
+                account = await self._verified(found, wait)
+                self._by_key[fingerprint] = account.account_id
+        account.source, account.place = found.source, found.place
+        if store:
+            self._stored_keys[account.account_id] = found.api_key
+            account.stored = True
+        if make_default or not self._default:
+            # The first account serves raw stubs that say nothing; later ones only take over when asked to.
+            self._default = account.account_id
+        self._save()
+        self.on_login(account.account_id)
+        return account
+
+    def logout(self, account_id: str) -> bool:
+        """Forgets an account and its key; returns whether a stored key was removed."""
+        account = self._accounts.pop(account_id or self._default, None)
+        if account is None:
+            return False
+        removed = self._stored_keys.pop(account.account_id, None) is not None
+        self._by_key = {k: v for k, v in self._by_key.items() if v != account.account_id}
+        if self._default == account.account_id:
+            self._default = ""
+        if account.transport:
+            account.transport.close()
+        self._save()
+        return removed
+
+    def block(self, account_id: str) -> None:
+        """Remembers that the server refused the account's key."""
+        if account := self._accounts.get(account_id):
+            account.blocked = True
+
+    def close(self) -> None:
+        """Closes all connections."""
+        for account in self._accounts.values():
+            if account.transport:
+                account.transport.close()
+
+    # Inside
+
+    async def _verified(self, found: Credentials, wait: Wait) -> Account:
+        transport = self._transport(found.base_url, found.api_key)
+        upstream = GraphQLUpstream(transport)
+        try:
+            viewer = await upstream.viewer(wait)
+        except faults.NeedsLogin as error:
+            transport.close()
+            raise faults.NeedsLogin(
+                f"{found.base_url} refused the API key from {found.place}; `runtap login` sets a new one",
+                reason="API_KEY_REJECTED",
+                metadata={"server": found.base_url, "key_source": found.place},
+            ) from error
+        upstream.username = viewer.username
+        account_id = _account_id(found.base_url, viewer)
+        account = self._accounts.get(account_id)
+        if account is None:
+            account = Account(account_id, found.base_url, found.app_url, viewer, found.source)
+            self._accounts[account_id] = account
+        elif account.transport:
+            transport.requests_sent += account.transport.requests_sent
+            account.transport.close()
+        account.app_url, account.viewer, account.blocked = found.app_url, viewer, False
+        account.transport, account.upstream = transport, upstream
+        return account
+
+    def _connect(self, account: Account, key: str) -> None:
+        account.transport = self._transport(account.base_url, key)
+        account.upstream = GraphQLUpstream(account.transport, account.viewer.username)
+        self._by_key[_fingerprint(account.base_url, key)] = account.account_id
+
+    def _transport(self, base_url: str, key: str) -> Transport:
+        return Transport(base_url, key, self._user_agent, self._threads)
+
+    def _key_on_disk(self, account: Account) -> str:
+        """Returns a key that can be found without the caller; empty when there is none."""
+        if account.account_id in self._stored_keys:
+            return self._stored_keys[account.account_id]
+        if account.source is KeySource.NETRC:
+            return credentials.netrc_key(Path(account.place), account.base_url)
+        if account.source is KeySource.LOCAL_SERVER:
+            found = credentials.local_server(self._local_home)
+            return found[1] if found and found[0] == account.base_url else ""
+        return ""
+
+    def _load(self) -> None:
+        try:
+            raw = json.loads(self._file.read_text("utf-8"))
+        except (OSError, ValueError):
+            return  # none yet, or damaged: accounts come back with the next Login
+        if raw.get("format") != FILE_FORMAT:
+            return
+        for entry in raw["accounts"]:
+            viewer = entry["viewer"]
+            account = Account(
+                account_id=entry["account_id"],
+                base_url=entry["base_url"],
+                app_url=entry["app_url"],
+                viewer=ViewerData(**{**viewer, "teams": tuple(viewer["teams"])}),
+                source=KeySource(entry["source"]),
+                place=entry["place"],
+                stored=bool(entry.get("api_key")),
+            )
+            self._accounts[account.account_id] = account
+            if entry.get("api_key"):
+                self._stored_keys[account.account_id] = entry["api_key"]
+        self._default = raw.get("default", "")
+
+    def _save(self) -> None:
+        entries = [
+            {
+                "account_id": account.account_id,
+                "base_url": account.base_url,
+                "app_url": account.app_url,
+                "viewer": asdict(account.viewer),
+                "source": int(account.source),
+                "place": account.place,
+                "api_key": self._stored_keys.get(account.account_id),
+            }
+            for account in self.all()
+        ]
+        text = json.dumps({"format": FILE_FORMAT, "default": self._default, "accounts": entries}, indent=1)
+        if self._file.exists() and self._file.read_text("utf-8") == text:
+            return
+        fresh = self._file.with_suffix(".new")
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                fresh.unlink()
+            # Born private: never readable by others, not even for a moment.
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+                out.write(text)
+                out.flush()
+                os.fsync(out.fileno())
+            fresh.replace(self._file)
+        except OSError as error:
+            raise faults.DiskFull(f"cannot write {self._file}: {error.strerror}") from error
+
+
+def _account_id(base_url: str, viewer: ViewerData) -> str:
+    digest = hashlib.blake2b(f"{base_url}\n{viewer.id}".encode(), digest_size=8)
+    return f"acct-{digest.hexdigest()}"
+
+
+def _fingerprint(base_url: str, key: str) -> str:
+    """Names a key without holding it."""
+    return hashlib.blake2b(f"{base_url}\n{key}".encode(), digest_size=16).hexdigest()

@@ -1,0 +1,132 @@
+"""From a server's JSON to our values. Pure; every surprise is an InvalidAnswer that names the place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtapd.faults import InvalidAnswer
+from runtapd.model import jsontext
+from runtapd.model.run import RunData
+from runtapd.upstream.api import RunPage, ViewerData
+
+
+def viewer(data: dict[str, Any]) -> ViewerData | None:
+    """Reads a viewer; None when the server knows nobody by this key."""
+    found = data.get("viewer")
+    if not isinstance(found, dict):
+        return None
+    edges = _dict(found.get("teams")).get("edges") or []
+    names = [_dict(_dict(edge).get("node")).get("name") for edge in edges]
+    username = _text(found, "username") or ""
+    return ViewerData(
+        id=_text(found, "id") or username,
+        username=username,
+        entity=_text(found, "entity") or username,
+        email=_text(found, "email") or "",
+        teams=tuple(name for name in names if isinstance(name, str)),
+    )
+
+
+def run(node: Any, entity: str, project: str, where: str) -> RunData:
+    """Reads one run; raises InvalidAnswer naming `where` when what every run must have is not there."""
+    if not isinstance(node, dict):
+        raise InvalidAnswer(f"the server's answer has no run at {where}")
+    user = _dict(node.get("user"))
+    return RunData(
+        storage_id=_needed(node, "id", where),
+        entity=entity,
+        project=project,
+        run_id=_needed(node, "name", where),
+        display_name=_text(node, "displayName") or "",
+        state=_text(node, "state") or "",
+        created_at=_text(node, "createdAt") or "",
+        tags=tuple(tag for tag in node.get("tags") or () if isinstance(tag, str)),
+        notes=_text(node, "notes"),
+        description=_text(node, "description"),
+        group=_text(node, "group"),
+        job_type=_text(node, "jobType"),
+        sweep_name=_text(node, "sweepName"),
+        commit=_text(node, "commit"),
+        username=_text(user, "username") or "",
+        user_name=_text(user, "name") or "",
+        heartbeat_at=_text(node, "heartbeatAt"),
+        updated_at=_text(node, "updatedAt"),
+        read_only=node.get("readOnly") is True,
+        history_line_count=_integer(node.get("historyLineCount")),
+        config=_document(node.get("config")) or "{}",
+        summary=_document(node.get("summaryMetrics")) or "{}",
+        system_metrics=_document(node.get("systemMetrics")),
+        history_keys=_document(node.get("historyKeys")),
+        project_id=str(node.get("projectId") or ""),
+    )
+
+
+def run_page(data: dict[str, Any], entity: str, project: str) -> RunPage | None:
+    """Reads a page of runs; None when the project is not there."""
+    found = data.get("project")
+    if not isinstance(found, dict):
+        return None
+    listing = found.get("runs")
+    if not isinstance(listing, dict) or not isinstance(listing.get("edges"), list):
+        raise InvalidAnswer("the server's answer has no list at project.runs.edges")
+    edges = [edge for edge in listing["edges"] if isinstance(edge, dict) and edge.get("node")]
+    return RunPage(
+        runs=tuple(
+            run(edge["node"], entity, project, f"project.runs.edges[{i}]") for i, edge in enumerate(edges)
+        ),
+        cursors=tuple(str(edge.get("cursor") or "") for edge in edges),
+        has_next=_dict(listing.get("pageInfo")).get("hasNextPage") is True,
+        total=_integer(found.get("runCount")),
+    )
+
+
+def rows(data: dict[str, Any], field: str) -> list[str] | None:
+    """Reads `project.run.<field>`, a list of JSON texts; None when the run is not there."""
+    found = _dict(data.get("project")).get("run")
+    if not isinstance(found, dict):
+        return None
+    listed = found.get(field)
+    if listed is None:
+        return []
+    if not isinstance(listed, list):
+        raise InvalidAnswer(f"the server's answer has no list at project.run.{field}")
+    return [row if isinstance(row, str) else jsontext.dumps(row) for row in listed]
+
+
+def last_step(history_keys: str | None) -> int | None:
+    """Returns the last step that a run's history keys tell; None when they do not."""
+    if not history_keys:
+        return None
+    parsed = jsontext.loads(history_keys)
+    step = parsed.get("lastStep") if isinstance(parsed, dict) else None
+    return int(step) if isinstance(step, int | float) and step >= 0 else None
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _needed(node: dict[str, Any], key: str, where: str) -> str:
+    value = node.get(key)
+    if not isinstance(value, str) or not value:
+        raise InvalidAnswer(f"the server's answer lacks {where}.{key}")
+    return value
+
+
+def _text(node: dict[str, Any], key: str) -> str | None:
+    value = node.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _integer(value: Any) -> int | None:
+    try:
+        return None if value is None else int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _document(value: Any) -> str | None:
+    """A JSONString is a text already; servers that embed the object get it written out."""
+    if value is None or value == "":
+        return None
+    return value if isinstance(value, str) else jsontext.dumps(value)

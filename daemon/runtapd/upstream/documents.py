@@ -1,0 +1,68 @@
+"""The GraphQL texts, named; there is no other GraphQL text anywhere in the daemon."""
+
+from __future__ import annotations
+
+_BASE_FIELDS = """
+  id name displayName state tags config summaryMetrics systemMetrics historyKeys historyLineCount sweepName group
+  jobType commit readOnly createdAt heartbeatAt description notes projectId user { name username }
+"""
+# Fields that not every server has; a server that refuses a document with them is asked without.
+_RICH_FIELDS = "updatedAt"
+
+
+def run_fields(*, rich: bool) -> str:
+    """Returns what is asked of a run."""
+    return _BASE_FIELDS + (_RICH_FIELDS if rich else "")
+
+
+VIEWER = """
+query Viewer { viewer { id entity username email teams { edges { node { name } } } } }
+"""
+
+
+def run(*, rich: bool) -> str:
+    """One run in full."""
+    return f"""
+query Run($entity: String!, $project: String!, $name: String!) {{
+  project(name: $project, entityName: $entity) {{ run(name: $name) {{ {run_fields(rich=rich)} }} }}
+}}"""
+
+
+def runs(*, rich: bool) -> str:
+    """A page of runs in full."""
+    return f"""
+query Runs($entity: String!, $project: String!, $cursor: String, $first: Int!, $order: String, $filters: JSONString) {{
+  project(name: $project, entityName: $entity) {{
+    runCount(filters: $filters)
+    runs(filters: $filters, after: $cursor, first: $first, order: $order) {{
+      edges {{ cursor node {{ {run_fields(rich=rich)} }} }}
+      pageInfo {{ hasNextPage }}
+    }}
+  }}
+}}"""
+
+
+def change_run(*, rich: bool) -> str:
+    """Changes a run by its storage id; null leaves a field as it is. Answers with the run as it is afterwards."""
+    return f"""
+mutation UpsertBucket($id: String!, $displayName: String, $notes: String, $description: String, $groupName: String,
+    $jobType: String, $tags: [String!], $config: JSONString, $summaryMetrics: JSONString) {{
+  upsertBucket(input: {{id: $id, displayName: $displayName, notes: $notes, description: $description,
+      groupName: $groupName, jobType: $jobType, tags: $tags, config: $config, summaryMetrics: $summaryMetrics}}) {{
+    bucket {{ {run_fields(rich=rich)} }}
+  }}
+}}"""
+
+
+HISTORY_PAGE = """
+query HistoryPage($entity: String!, $project: String!, $name: String!, $minStep: Int64!, $maxStep: Int64!,
+    $samples: Int!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $name) { history(minStep: $minStep, maxStep: $maxStep, samples: $samples) }
+  }
+}"""
+
+EVENTS = """
+query RunEvents($entity: String!, $project: String!, $name: String!, $samples: Int!) {
+  project(name: $project, entityName: $entity) { run(name: $name) { events(samples: $samples) } }
+}"""

@@ -1,0 +1,144 @@
+"""`Upstream` over GraphQL: one method per remote operation, one page per call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtapd import faults
+from runtapd.model.run import RunData
+from runtapd.upstream import decode, documents
+from runtapd.upstream.api import RunChange, RunPage, ViewerData, Wait
+from runtapd.upstream.transport import Transport
+
+
+@dataclass
+class GraphQLUpstream:
+    """One server as one account sees it."""
+
+    transport: Transport
+    username: str = ""
+    """Whom to name when something is not found or not allowed."""
+    _rich: bool = field(default=True, repr=False)
+    """False once this server has refused the fields that not every server has."""
+
+    async def viewer(self, wait: Wait) -> ViewerData:
+        """See Upstream."""
+        data = await self.transport.graphql("Viewer", documents.VIEWER, {}, wait)
+        found = decode.viewer(data)
+        if found is None:
+            raise faults.NeedsLogin(
+                f"{self.transport.base_url} does not know this API key",
+                reason="API_KEY_REJECTED",
+                metadata={"server": self.transport.base_url},
+            )
+        return found
+
+    async def run(self, entity: str, project: str, run_id: str, wait: Wait) -> RunData:
+        """See Upstream."""
+        variables = {"entity": entity, "project": project, "name": run_id}
+        data = await self._ask("Run", documents.run, variables, wait)
+        found = (data.get("project") or {}).get("run")
+        if found is None:
+            raise self._no_run(f"{entity}/{project}/{run_id}")
+        return decode.run(found, entity, project, "project.run")
+
+    async def runs(
+        self,
+        entity: str,
+        project: str,
+        *,
+        filters: str,
+        order: str,
+        cursor: str | None,
+        first: int,
+        wait: Wait,
+    ) -> RunPage:
+        """See Upstream."""
+        variables = {
+            "entity": entity,
+            "project": project,
+            "filters": filters or "{}",
+            "order": order,
+            "cursor": cursor,
+            "first": first,
+        }
+        data = await self._ask("Runs", documents.runs, variables, wait)
+        page = await asyncio.to_thread(decode.run_page, data, entity, project)
+        if page is None:
+            raise self._not_found("PROJECT_NOT_FOUND", "project", f"{entity}/{project}")
+        return page
+
+    async def change_run(self, storage_id: str, before: RunData, change: RunChange, wait: Wait) -> RunData:
+        """See Upstream."""
+        variables = {
+            "id": storage_id,
+            "displayName": change.display_name,
+            "notes": change.notes,
+            "description": change.description,
+            "groupName": change.group,
+            "jobType": change.job_type,
+            "tags": None if change.tags is None else list(change.tags),
+            "config": change.config,
+            "summaryMetrics": change.summary,
+        }
+        data = await self._ask("UpsertBucket", documents.change_run, variables, wait, once=True)
+        bucket = (data.get("upsertBucket") or {}).get("bucket")
+        return decode.run(bucket, before.entity, before.project, "upsertBucket.bucket")
+
+    async def history(
+        self, run: RunData, *, min_step: int, max_step: int, samples: int, wait: Wait
+    ) -> Sequence[str]:
+        """See Upstream."""
+        variables = {"minStep": min_step, "maxStep": max_step, "samples": samples}
+        return await self._rows("HistoryPage", documents.HISTORY_PAGE, "history", run, variables, wait)
+
+    async def events(self, run: RunData, *, samples: int, wait: Wait) -> Sequence[str]:
+        """See Upstream."""
+        return await self._rows("RunEvents", documents.EVENTS, "events", run, {"samples": samples}, wait)
+
+    async def _rows(
+        self, operation: str, text: str, name: str, run: RunData, variables: dict[str, Any], wait: Wait
+    ) -> list[str]:
+        where = {"entity": run.entity, "project": run.project, "name": run.run_id}
+        data = await self.transport.graphql(operation, text, where | variables, wait)
+        found = decode.rows(data, name)
+        if found is None:
+            raise self._no_run(run.path)
+        return found
+
+    async def _ask(
+        self,
+        operation: str,
+        document: Callable[..., str],
+        variables: dict[str, Any],
+        wait: Wait,
+        *,
+        once: bool = False,
+    ) -> dict[str, Any]:
+        """Executes a document with the fields this server has; learns by one refusal that it lacks some.
+
+        A refusal of the document as invalid has no data, so sending it again without those fields repeats nothing.
+        """
+        rich = self._rich
+        try:
+            return await self.transport.graphql(operation, document(rich=rich), variables, wait, once=once)
+        except faults.UpstreamRefused:
+            if not rich:
+                raise
+            data = await self.transport.graphql(operation, document(rich=False), variables, wait, once=once)
+            self._rich = False
+            return data
+
+    def _no_run(self, path: str) -> faults.NotFound:
+        return self._not_found("RUN_NOT_FOUND", "run", path)
+
+    def _not_found(self, reason: str, kind: str, path: str) -> faults.NotFound:
+        server = self.transport.base_url
+        return faults.NotFound(
+            f"Could not find {kind} {path} at {server} as user {self.username or '(unknown)'}",
+            reason=reason,
+            metadata={"resource": path, "server": server, "username": self.username},
+        )
