@@ -3,4 +3,6 @@
 A program of its own with its own process, lock and info file; the daemon is just one of its clients.
 """
 
-__all__: list[str] = []
+__version__ = "0.1.0"
+
+__all__ = ["__version__"]

@@ -1,0 +1,306 @@
+"""The wiring of the server and its HTTP routes: who asks, what for, and every fault as an answer.
+
+Requests are worked off in threads, since SQLite and GraphQL are work, not waiting; only bodies travel on the loop.
+"""
+
+import gzip
+import io
+import logging
+import re
+import zlib
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from . import __version__, filestream, jsontext, transfer
+from .auth import CURE, Viewer, key_from_header
+from .engine import INTERNAL, Engine
+from .faults import BadRequest, Fault, Forbidden, NotFound, TooLarge, Unauthorized
+from .resolvers.context import RequestContext
+from .settings import Settings
+from .signing import Direction, FilePath, Signer
+from .store import runs, users
+from .store.blobs import DiskBlobs
+from .store.database import Database
+from .times import now_us
+
+_LOG = logging.getLogger(__name__)
+_THREADS = 8
+_HOST = re.compile(r"[A-Za-z0-9.\-_\[\]:]{1,255}")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Stats:
+    """How many requests came; benchmarks and tests count with it."""
+
+    requests: int = 0
+    by_kind: Counter[str] = field(default_factory=Counter)
+    operations: Counter[str] = field(default_factory=Counter)
+    lock: Lock = field(default_factory=Lock)
+
+    def count(self, kind: str) -> None:
+        """Note a request."""
+        with self.lock:
+            self.requests += 1
+            self.by_kind[kind] += 1
+
+    def operation(self, name: str) -> None:
+        """Note a GraphQL operation."""
+        with self.lock:
+            self.operations[name] += 1
+
+
+class LocalServer:
+    """Everything a request needs. Made once, by ``serve``."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self.database = database
+        self.settings = settings
+        self.blobs = DiskBlobs(settings.home / "files")
+        self.signer = Signer(database.secret("signing"), settings.url_ttl_s)
+        self.engine = Engine(database, settings)
+        self.stats = Stats()
+        self._threads: anyio.CapacityLimiter | None = None
+
+    def app(self) -> Starlette:
+        """The routes."""
+        file_path = "/files/{entity}/{project}/{run}/{name:path}"
+        routes = [
+            Route("/graphql", _answering("graphql", self.graphql), methods=["POST"]),
+            Route(
+                "/files/{entity}/{project}/{run}/file_stream",
+                _answering("file_stream", self.stream),
+                methods=["POST"],
+            ),
+            Route(file_path, _answering("download", self.download), methods=["GET", "HEAD"]),
+            Route(file_path, _answering("upload", self.upload), methods=["PUT"]),
+            Route("/healthz", self.health, methods=["GET"]),
+            Route("/runtap/stats", _answering("stats", self.show_stats), methods=["GET"]),
+        ]
+        return Starlette(routes=routes, exception_handlers={HTTPException: _no_such_page})
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do work that takes time in one of a few threads."""
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(_THREADS)
+        return await anyio.to_thread.run_sync(work, limiter=self._threads)
+
+    def viewer(self, request: Request) -> Viewer:
+        """Whose key the request carries. Raises Unauthorized."""
+        key = key_from_header(request.headers.get("authorization"))
+        with self.database.read() as connection:
+            found = users.by_key(connection, key)
+        if found is None:
+            raise Unauthorized(f"invalid API key: nobody here has it; {CURE}")
+        return found
+
+    # --- GraphQL and streams
+
+    async def graphql(self, request: Request) -> Response:
+        """Execute a GraphQL document."""
+        raw = await _body(request, self.settings.max_body_bytes)
+
+        def work() -> Response:
+            self.stats.count("graphql")
+            viewer = self.viewer(request)
+            body = _json_object(raw)
+            base_url = _base_url(request)
+
+            def context(connection: Any) -> RequestContext:
+                return RequestContext(
+                    viewer, connection, base_url, self.signer, now_us(), delete_blob=self.blobs.delete
+                )
+
+            status, answer = self.engine.execute(body, context, self.stats.operation)
+            return _json(answer, status)
+
+        return await self.in_thread(work)
+
+    async def stream(self, request: Request) -> Response:
+        """Take what a running program logs."""
+        raw = await _body(request, self.settings.max_body_bytes)
+
+        def work() -> Response:
+            self.stats.count("file_stream")
+            viewer = self.viewer(request)
+            path = request.path_params
+            _require_own(viewer, path["entity"])
+            wanted = filestream.understand(_json_object(raw))
+            with self.database.write() as connection:
+                run = runs.by_path(connection, path["entity"], path["project"], path["run"])
+                if run is None:
+                    raise NotFound(f"run {path['entity']}/{path['project']}/{path['run']} not found")
+                answer = filestream.apply(connection, run, wanted, now_us())
+            return _json(answer)
+
+        return await self.in_thread(work)
+
+    # --- files
+
+    async def download(self, request: Request) -> Response:
+        """Send a file, whole or in part."""
+        path = _file_path(request)
+
+        def work() -> Response:
+            self.stats.count("download")
+            self._admit(request, path, "read")
+            row, blob = transfer.find(self.database, self.blobs, path)
+            if not blob.exists():
+                # Replaced between the two looks: the second finds the new content.
+                row, blob = transfer.find(self.database, self.blobs, path)
+            headers = {"etag": transfer.etag(row), "x-content-type-options": "nosniff"}
+            if row.mimetype and row.mimetype.startswith("text/html"):
+                headers["content-security-policy"] = "sandbox"
+            return FileResponse(blob, headers=headers, media_type=row.mimetype or "application/octet-stream")
+
+        return await self.in_thread(work)
+
+    async def upload(self, request: Request) -> Response:
+        """Take a file."""
+        path = _file_path(request)
+
+        def admit() -> None:
+            self.stats.count("upload")
+            self._admit(request, path, "write")
+            transfer.require_run(self.database, path)
+
+        await self.in_thread(admit)
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > self.settings.max_file_bytes:
+            raise TooLarge(f"the file is larger than {self.settings.max_file_bytes} bytes")
+        upload = await transfer.receive(request, self.blobs, self.settings.max_file_bytes)
+        await self.in_thread(
+            lambda: transfer.register(self.database, self.blobs, path, upload, now_us()),
+        )
+        return Response(status_code=200)
+
+    def _admit(self, request: Request, path: FilePath, direction: Direction) -> None:
+        """A signed address suffices: the SDK's uploader sends no credentials. Else the owner's key does."""
+        if self.signer.allows(path, direction, request.query_params, now_us() / 1_000_000):
+            return
+        if "signature" in request.query_params and "authorization" not in request.headers:
+            raise Forbidden("this address has run out or was altered: ask for a new one")
+        _require_own(self.viewer(request), path.entity)
+
+    # --- the server itself
+
+    async def health(self, _request: Request) -> Response:
+        """Whether the server answers; anyone may ask."""
+        return _json({"ok": True, "version": __version__})
+
+    async def show_stats(self, request: Request) -> Response:
+        """How many requests came, of which kind."""
+        await self.in_thread(lambda: self.viewer(request))
+        stats = self.stats
+        with stats.lock:
+            shown = {
+                "requests": stats.requests,
+                "kinds": dict(stats.by_kind),
+                "operations": dict(stats.operations),
+            }
+        return _json(shown)
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _answering(kind: str, endpoint: Endpoint) -> Endpoint:
+    """The top of every request: faults become answers, surprises are logged and become a plain 500."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Fault as fault:
+            return _refusal(fault.message, fault.status, fault.code)
+        except ClientDisconnect:
+            return _refusal("the client went away", 400, BadRequest.code)
+        except Exception:  # noqa: BLE001 - the top of a request
+            _LOG.exception("%s request failed", kind)
+            return _refusal(INTERNAL, 500, "INTERNAL")
+
+    return answer
+
+
+def _refusal(message: str, status: int, code: str) -> Response:
+    """The only form of error whose text the SDK shows."""
+    response = _json({"errors": [{"message": message, "extensions": {"code": code}}]}, status)
+    if status == 401:
+        response.headers["www-authenticate"] = 'Basic realm="runtap local server"'
+    return response
+
+
+async def _no_such_page(request: Request, _error: Exception) -> Response:
+    # 404 for a wrong method as well: the SDK repeats a 405 twenty times.
+    return _refusal(f"this server has no {request.method} {request.url.path[:200]}", 404, NotFound.code)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(jsontext.encode(value), status, media_type="application/json")
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise TooLarge(f"the request is larger than {limit} bytes")
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"the request is larger than {limit} bytes")
+        parts.append(part)
+    body = b"".join(parts)
+    return _unzipped(body, limit) if request.headers.get("content-encoding") == "gzip" else body
+
+
+def _unzipped(body: bytes, limit: int) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as archive:
+            unzipped = archive.read(limit + 1)
+    except (OSError, EOFError, zlib.error):
+        raise BadRequest("the body is not valid gzip") from None
+    if len(unzipped) > limit:
+        raise TooLarge(f"the request is larger than {limit} bytes")
+    return unzipped
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        try:
+            body = jsontext.loads(raw)
+        except ValueError as error:
+            raise BadRequest(f"the body is not valid JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise BadRequest("the body must be a JSON object")
+    return body
+
+
+def _base_url(request: Request) -> str:
+    """The address as the client knows it, which tunnels and forwarded ports change."""
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        raise BadRequest("the request has no usable Host header")
+    return f"http://{host}"
+
+
+def _file_path(request: Request) -> FilePath:
+    path = request.path_params
+    return FilePath(path["entity"], path["project"], path["run"], path["name"])
+
+
+def _require_own(viewer: Viewer, entity: str) -> None:
+    if entity != viewer.entity:
+        raise Forbidden(f"user {viewer.name!r} has no access to entity {entity!r}")

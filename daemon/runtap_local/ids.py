@@ -1,0 +1,85 @@
+"""Names and opaque ids on the wire: storage ids of runs and files, cursors of lists, checks of names."""
+
+import base64
+import binascii
+import re
+from typing import Final
+
+from .faults import BadRequest
+
+_NAME: Final = re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}")
+
+
+def checked_name(kind: str, name: str) -> str:
+    """Refuse names that could not stand in an address."""
+    if not _NAME.fullmatch(name) or name in (".", "..") or name != name.strip():
+        raise BadRequest(
+            f"invalid {kind} name {name[:140]!r}: 1 to 128 characters, none of them / \\ # ? % : or a control character"
+        )
+    return name
+
+
+def checked_file_name(name: str) -> str:
+    """Refuse file names that a reader could not safely write below a folder of its own."""
+    parts = name.split("/")
+    if (
+        not name
+        or len(name) > 1024
+        or "\\" in name
+        or "\x00" in name
+        or any(p in ("", ".", "..") for p in parts)
+    ):
+        raise BadRequest(
+            f"invalid file name {name[:200]!r}: a relative path without empty, '.' or '..' parts"
+        )
+    return name
+
+
+def run_id(entity: str, project: str, run: str) -> str:
+    """The storage id of a run."""
+    return _pack(f"Run:v1:{run}:{project}:{entity}")
+
+
+def split_run_id(storage_id: str) -> tuple[str, str, str] | None:
+    """(entity, project, run) of a storage id; None where it is not one."""
+    parts = _unpack(storage_id).split(":")
+    if len(parts) != 5 or parts[:2] != ["Run", "v1"]:
+        return None
+    return parts[4], parts[3], parts[2]
+
+
+def file_id(pk: int) -> str:
+    """The id of a file."""
+    return _pack(f"File:v1:{pk}")
+
+
+def split_file_id(text: str) -> int | None:
+    """The row of a file's id; None where it is not one."""
+    parts = _unpack(text).split(":")
+    return int(parts[2]) if len(parts) == 3 and parts[0] == "File" and parts[2].isdecimal() else None
+
+
+def cursor(offset: int) -> str:
+    """The cursor after which the list goes on at ``offset``."""
+    return _pack(f"offset:{offset}")
+
+
+def split_cursor(text: str | None) -> int:
+    """The offset of a cursor; no cursor is the beginning."""
+    if not text:
+        return 0
+    kind, _, number = _unpack(text).partition(":")
+    if kind != "offset" or not number.isdecimal():
+        raise BadRequest(f"invalid cursor {text[:80]!r}: pass on the cursor of an earlier answer, or null")
+    return int(number)
+
+
+def _pack(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _unpack(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return ""

@@ -1,0 +1,156 @@
+"""Mutations of runs: make, change, stop, delete. Null always means: leave it as it is."""
+
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from .. import jsontext
+from ..faults import BadRequest, Forbidden, NotFound
+from ..ids import checked_name, split_run_id
+from ..store import projects as project_store
+from ..store import runs as run_store
+from .context import Info, context_of
+from .projects import allowed_entity
+
+_COLUMNS: Final = {
+    "groupName": "group_name",
+    "description": "description",
+    "displayName": "display_name",
+    "notes": "notes",
+    "commit": "commit",
+    "host": "host",
+    "debug": "debug",
+    "jobProgram": "program",
+    "jobRepo": "repo",
+    "jobType": "job_type",
+    "state": "state",
+    "sweep": "sweep_name",
+}
+_STATES: Final = {
+    "pending", "running", "finished", "crashed", "failed", "killed", "preempting", "preempted", "aborted",
+}  # fmt: skip
+_STATE_CHANGES: Final = {
+    "pending": {"running", "failed", "crashed", "preempted"},
+    "failed": {"pending", "running"},
+}
+
+
+def _upsert(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    """The one way to make and to change runs, in the three shapes in which clients send it."""
+    context = context_of(info)
+    values = _values(input)
+    addressed = _by_id(info, input["id"]) if input.get("id") else None
+    if addressed is None:
+        return _upsert_by_name(info, input, values)
+    # The SDK names the run beside its id, the Public API does not: only the SDK goes on logging to it.
+    if input.get("modelName"):
+        values = {**_continued(addressed), **values}
+    run_store.change(context.connection, addressed.pk, context.now, values)
+    return {"bucket": run_store.by_pk(context.connection, addressed.pk), "inserted": False}
+
+
+def _upsert_by_name(info: Info, input: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    context = context_of(info)
+    name = input.get("name")
+    if not name:
+        raise BadRequest("upsertBucket needs the 'id' of a run or its 'name'")
+    entity = allowed_entity(info, input.get("entityName"))
+    project, _ = project_store.upsert(
+        context.connection, entity, input.get("modelName") or "uncategorized", context.viewer.pk, context.now
+    )
+    found = run_store.find(context.connection, project.pk, name)
+    if found is None:
+        checked_name("run", name)
+        pk = run_store.create(context.connection, project.pk, name, context.viewer.pk, context.now, values)
+    else:
+        pk = found.pk
+        run_store.change(context.connection, pk, context.now, {**_continued(found), **values})
+    project_store.touch(context.connection, project.pk, context.now)
+    return {"bucket": run_store.by_pk(context.connection, pk), "inserted": found is None}
+
+
+def _continued(run: Row[Any]) -> dict[str, Any]:
+    """A run that is set up again runs again: this is how the SDK resumes one."""
+    return {"state": "running", "exit_code": None, "stop_requested": False} if run.state != "running" else {}
+
+
+def _values(input: dict[str, Any]) -> dict[str, Any]:
+    values = {column: input[field] for field, column in _COLUMNS.items() if input.get(field) is not None}
+    if values.get("state", "running") not in _STATES:
+        raise BadRequest(f"unknown state {values['state']!r}; known are {', '.join(sorted(_STATES))}")
+    if values.get("display_name") == "":
+        del values["display_name"]  # a run always has a name to show
+    if input.get("tags") is not None:
+        values["tags"] = jsontext.dumps(list(dict.fromkeys(input["tags"])))
+    for field, column in (("config", "config"), ("summaryMetrics", "summary_metrics")):
+        if input.get(field) is not None:
+            values[column] = _checked_object(field, input[field])
+    return {
+        key: jsontext.storable(value) if isinstance(value, str) else value for key, value in values.items()
+    }
+
+
+def _checked_object(field: str, text: str) -> str:
+    try:
+        value = jsontext.loads(text or "{}")
+    except ValueError as error:
+        raise BadRequest(f"{field} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadRequest(f"{field} must be a JSON object, not {type(value).__name__}")
+    return text or "{}"
+
+
+def _by_id(info: Info, storage_id: str) -> Row[Any]:
+    parts = split_run_id(storage_id)
+    context = context_of(info)
+    found = run_store.by_path(context.connection, *parts) if parts else None
+    if found is None:
+        raise NotFound(f"no run has the id {storage_id[:200]!r}")
+    if found.entity != context.viewer.entity:
+        # The same text as for a run that does not exist: whether it does is not for others to know.
+        raise NotFound(f"no run has the id {storage_id[:200]!r}")
+    return found
+
+
+def _delete(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context = context_of(info)
+    run = _by_id(info, input["id"])
+    blobs = run_store.remove(context.connection, run.pk)
+    project_store.touch(context.connection, run.project_pk, context.now)
+    context.after_commit.extend(partial(context.delete_blob, blob) for blob in blobs)
+    return {"success": True, "clientMutationId": input.get("clientMutationId")}
+
+
+def _update_state(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    context = context_of(info)
+    run, state = _by_id(info, input["id"]), input["state"]
+    if state not in _STATE_CHANGES:
+        raise BadRequest(f"a run can be set to {' or '.join(sorted(_STATE_CHANGES))}, not to {state!r}")
+    if run.sweep_name:
+        raise Forbidden(
+            f"run {run.name} belongs to sweep {run.sweep_name}: its state is the sweep's business"
+        )
+    if run.state not in _STATE_CHANGES[state]:
+        allowed = ", ".join(sorted(_STATE_CHANGES[state]))
+        raise BadRequest(f"run {run.name} is {run.state}: only {allowed} runs can be set to {state}")
+    run_store.change(context.connection, run.pk, context.now, {"state": state})
+    return {"success": True}
+
+
+def _stop(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    """Ask the program that logs the run to stop; it learns of it with its next stream request."""
+    context = context_of(info)
+    run = _by_id(info, input["id"])
+    run_store.change(context.connection, run.pk, context.now, {"stop_requested": True})
+    return {"success": True}
+
+
+RESOLVERS: dict[str, dict[str, Any]] = {
+    "Mutation": {
+        "upsertBucket": _upsert,
+        "deleteRun": _delete,
+        "updateRunState": _update_state,
+        "stopRun": _stop,
+    }
+}

@@ -1,0 +1,82 @@
+"""The settings of the local server: one frozen record, and the only place that reads the environment."""
+
+import os
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+_PREFIX: Final = "RUNTAP_LOCAL_"
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the text names it and says what would be right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set. Each field but ``home`` is read from ``RUNTAP_LOCAL_<FIELD IN CAPITALS>``."""
+
+    home: Path
+    crash_after_s: float = 300.0
+    """A running run that is silent for this long is called crashed."""
+    url_ttl_s: float = 3600.0
+    """How long a signed address of a file stays valid."""
+    max_body_bytes: int = 64 * 1024 * 1024
+    """The largest JSON body taken; the SDK sends at most about 10 MiB."""
+    max_file_bytes: int = 64 * 1024 * 1024 * 1024
+    """The largest single file taken."""
+    max_document_bytes: int = 256 * 1024
+    """The longest GraphQL document taken."""
+    max_depth: int = 20
+    """How deeply the selections of a GraphQL document may nest."""
+    max_fields: int = 5000
+    """How many fields a GraphQL document may select, fragments written out."""
+    start_deadline_s: float = 15.0
+    """How long ``start`` waits until the server answers."""
+    stop_deadline_s: float = 5.0
+    """How long ``stop`` waits before it ends the server the hard way."""
+    drain_s: float = 1.5
+    """How long requests under way may take to finish once the server was told to stop."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "home" and value <= 0:
+                raise SettingsError(f"{field.name} must be more than 0, not {value}")
+
+
+def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment; ``home`` given on the command line wins."""
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {"home": (home or default_home(environ)).absolute()}
+    for field in fields(Settings):
+        text = environ.get(_PREFIX + field.name.upper())
+        if text is None or field.name == "home":
+            continue
+        try:
+            values[field.name] = int(text) if field.type in (int, "int") else float(text)
+        except ValueError:
+            raise SettingsError(f"{_PREFIX}{field.name.upper()} must be a number, not {text!r}") from None
+    return Settings(**values)
+
+
+def default_home(environ: Mapping[str, str]) -> Path:
+    """Where the data lies when nobody says otherwise."""
+    if environ.get("RUNTAP_HOME"):
+        return Path(environ["RUNTAP_HOME"]) / "local"
+    if environ.get("XDG_STATE_HOME"):
+        return Path(environ["XDG_STATE_HOME"]) / "runtap" / "local"
+    return Path(environ.get("HOME") or Path.home()) / ".local" / "state" / "runtap" / "local"
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of a detached server: it starts in ``/``, so that no path in it may be relative."""
+    environ = dict(os.environ)
+    paths = [str(Path(part).absolute()) for part in environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    here = str(Path(__file__).parent.parent)
+    if here not in paths and here != sysconfig.get_path("purelib"):
+        paths.insert(0, here)
+    environ["PYTHONPATH"] = os.pathsep.join(paths)
+    return environ

@@ -1,0 +1,84 @@
+"""The database: how it is opened, its version, and the two ways to use it, reading and writing."""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+
+from .tables import SCHEMA_VERSION, meta, metadata
+
+_WRITES: Final = "runtap_writes"
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; the text says why and what to do."""
+
+
+class Database:
+    """One SQLite file in WAL mode: any number of readers beside one writer, each on a snapshot of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = _open(path)
+        self._writer = self._engine.execution_options(**{_WRITES: True})
+        # SQLite has one writer at a time; waiting here is fair and quick, waiting inside SQLite is polling.
+        self._write_lock = threading.Lock()
+        self._prepare(path)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view of everything, until the end of the block."""
+        with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction: all of the block or, after an exception, nothing of it."""
+        with self._write_lock, self._writer.begin() as connection:
+            yield connection
+
+    def secret(self, name: str) -> bytes:
+        """A random secret of this data folder, made once."""
+        with self.write() as connection:
+            found = connection.scalar(select(meta.c.value).where(meta.c.key == f"secret:{name}"))
+            if found is None:
+                found = secrets.token_hex(32)
+                connection.execute(insert(meta).values(key=f"secret:{name}", value=found))
+        return bytes.fromhex(found)
+
+    def close(self) -> None:
+        """Let go of every connection; the last one tidies the write-ahead log."""
+        self._engine.dispose()
+
+    def _prepare(self, path: Path) -> None:
+        with self.write() as connection:
+            metadata.create_all(connection)
+            version = connection.scalar(select(meta.c.value).where(meta.c.key == "schema_version"))
+            if version is None:
+                connection.execute(insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
+            elif int(version) != SCHEMA_VERSION:
+                raise DatabaseError(
+                    f"{path} has format {version}, this program reads format {SCHEMA_VERSION}: "
+                    f"use the runtap version that wrote it, or another --home"
+                )
+
+
+def _open(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=16)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        # The driver's own way of opening transactions cannot say IMMEDIATE and leaves reads outside of any.
+        connection.isolation_level = None
+        for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-32000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

@@ -1,0 +1,124 @@
+"""Runs: one row each. Every write of any kind moves ``updated_at``, by which readers notice it."""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, func, insert, select, update
+
+from ..names import invent
+from .tables import files, lines, projects, runs, users
+
+HEAVY: Final = frozenset({"config", "summary_metrics", "system_metrics", "history_keys"})
+"""Columns that may hold megabytes: loaded only where they are asked for."""
+
+_LIGHT: Final = tuple(column for column in runs.c if column.name not in HEAVY)
+_JOINED: Final = (
+    projects.c.name.label("project_name"),
+    projects.c.entity.label("entity"),
+    users.c.name.label("user_name"),
+)
+_MAX_VARIABLES: Final = 500
+
+
+def select_runs(heavy: Collection[str] = ()) -> Select[Any]:
+    """Rows of runs with the names of their project, entity and user, and the heavy columns asked for."""
+    columns = (*_LIGHT, *(runs.c[name] for name in sorted(heavy)), *_JOINED)
+    joined = runs.join(projects, projects.c.pk == runs.c.project_pk).join(users, users.c.pk == runs.c.user_pk)
+    return select(*columns).select_from(joined)
+
+
+def find(
+    connection: Connection, project_pk: int, name: str, heavy: Collection[str] = HEAVY
+) -> Row[Any] | None:
+    """A run by its id in the project."""
+    statement = select_runs(heavy).where(runs.c.project_pk == project_pk, runs.c.name == name)
+    return connection.execute(statement).first()
+
+
+def by_pk(connection: Connection, pk: int, heavy: Collection[str] = HEAVY) -> Row[Any]:
+    """A run by its row."""
+    return connection.execute(select_runs(heavy).where(runs.c.pk == pk)).one()
+
+
+def by_path(connection: Connection, entity: str, project: str, name: str) -> Row[Any] | None:
+    """A run by its full name."""
+    statement = select_runs(HEAVY).where(
+        projects.c.entity == entity, projects.c.name == project, runs.c.name == name
+    )
+    return connection.execute(statement).first()
+
+
+def by_pks(connection: Connection, pks: Sequence[int], heavy: Collection[str]) -> list[Row[Any]]:
+    """Runs by their rows, in the order given."""
+    found: dict[int, Row[Any]] = {}
+    for start in range(0, len(pks), _MAX_VARIABLES):
+        part = pks[start : start + _MAX_VARIABLES]
+        found.update(
+            (row.pk, row) for row in connection.execute(select_runs(heavy).where(runs.c.pk.in_(part)))
+        )
+    return [found[pk] for pk in pks if pk in found]
+
+
+def count(connection: Connection, project_pk: int) -> int:
+    """How many runs a project has."""
+    statement = select(func.count()).select_from(runs).where(runs.c.project_pk == project_pk)
+    return connection.scalar(statement) or 0
+
+
+def count_all(connection: Connection) -> int:
+    """How many runs there are."""
+    return connection.scalar(select(func.count()).select_from(runs)) or 0
+
+
+def create(
+    connection: Connection, project_pk: int, name: str, user_pk: int, now: int, values: dict[str, Any]
+) -> int:
+    """Make a run and return its row; a name to show is invented where none is given."""
+    bump = update(projects).where(projects.c.pk == project_pk).values(runs_made=projects.c.runs_made + 1)
+    connection.execute(bump)
+    number = connection.scalar(select(projects.c.runs_made).where(projects.c.pk == project_pk)) or 1
+    fixed = {
+        "project_pk": project_pk,
+        "user_pk": user_pk,
+        "name": name,
+        "created_at": now,
+        "updated_at": now,
+        "heartbeat_at": now,
+    }
+    defaults = {"state": "running", "display_name": invent(name, number)}
+    made = connection.execute(insert(runs).values(**{**defaults, **values, **fixed}))
+    key = made.inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def change(connection: Connection, pk: int, now: int, values: dict[str, Any]) -> None:
+    """Write to a run. ``updated_at`` moves forward even when two writes share a tick of the clock."""
+    later = case((runs.c.updated_at >= now, runs.c.updated_at + 1), else_=now)
+    connection.execute(update(runs).where(runs.c.pk == pk).values(**values, updated_at=later))
+
+
+def remove(connection: Connection, pk: int) -> list[str]:
+    """Delete a run with its lines and files; returns the blobs to delete once that is certain."""
+    blobs = list(connection.scalars(select(files.c.blob).where(files.c.run_pk == pk)))
+    connection.execute(delete(files).where(files.c.run_pk == pk))
+    connection.execute(delete(lines).where(lines.c.run_pk == pk))
+    connection.execute(delete(runs).where(runs.c.pk == pk))
+    return blobs
+
+
+def any_silent(connection: Connection, before: int) -> bool:
+    """Whether ``crash_silent`` would find a run: asked often, and without holding up any writer."""
+    return connection.scalar(select(runs.c.pk).where(_silent(before)).limit(1)) is not None
+
+
+def _silent(before: int) -> ColumnElement[bool]:
+    return runs.c.state.in_(("running", "preempting")) & (runs.c.heartbeat_at < before)
+
+
+def crash_silent(connection: Connection, before: int, now: int) -> int:
+    """Call running runs crashed that were last heard of before a moment; returns how many."""
+    pks = list(connection.scalars(select(runs.c.pk).where(_silent(before))))
+    for pk in pks:
+        change(connection, pk, now, {"state": "crashed"})
+    return len(pks)

@@ -1,0 +1,122 @@
+"""The tables, and the version of their shape. Moments are microseconds, free-form JSON is text as it came."""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION: Final = 1
+
+metadata = MetaData()
+
+meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
+
+users = Table(
+    "users",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("entity", String, nullable=False, unique=True),
+    Column("email", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("user_pk", ForeignKey("users.pk"), nullable=False),
+    Column("digest", String, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("entity", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("user_pk", ForeignKey("users.pk"), nullable=False),
+    Column("description", Text),
+    Column("access", String),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    # How many runs were ever made in it: the number in invented names, which no delete may repeat.
+    Column("runs_made", Integer, nullable=False, default=0),
+    UniqueConstraint("entity", "name"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("project_pk", ForeignKey("projects.pk"), nullable=False),
+    Column("user_pk", ForeignKey("users.pk"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("display_name", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("heartbeat_at", BigInteger, nullable=False),
+    Column("group_name", String),
+    Column("job_type", String),
+    Column("program", String),
+    Column("repo", String),
+    Column("commit", String),
+    Column("host", String),
+    Column("description", Text),
+    Column("notes", Text),
+    Column("sweep_name", String),
+    Column("tags", Text, nullable=False, default="[]"),
+    Column("debug", Boolean, nullable=False, default=False),
+    Column("exit_code", Integer),
+    Column("stop_requested", Boolean, nullable=False, default=False),
+    Column("history_line_count", Integer, nullable=False, default=0),
+    Column("events_line_count", Integer, nullable=False, default=0),
+    Column("log_line_count", Integer, nullable=False, default=0),
+    Column("last_step", BigInteger),
+    Column("config", Text),
+    Column("summary_metrics", Text),
+    Column("system_metrics", Text),
+    Column("history_keys", Text),
+    UniqueConstraint("project_pk", "name"),
+    Index("runs_by_creation", "project_pk", "created_at"),
+    Index("runs_by_state", "state", "heartbeat_at"),
+)
+
+# One row per line of a stream, addressed as the protocol addresses them, so that a line sent twice overwrites itself.
+lines = Table(
+    "lines",
+    metadata,
+    Column("run_pk", ForeignKey("runs.pk"), primary_key=True),
+    Column("stream", Integer, primary_key=True),
+    Column("line", Integer, primary_key=True),
+    Column("step", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("lines_by_step", "run_pk", "stream", "step", "line"),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("run_pk", ForeignKey("runs.pk"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("blob", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("md5", String, nullable=False),
+    Column("mimetype", String),
+    Column("updated_at", BigInteger, nullable=False),
+    UniqueConstraint("run_pk", "name"),
+)

@@ -1,0 +1,45 @@
+"""Users and their keys. A key is kept as a hash only."""
+
+from sqlalchemy import Connection, insert, select
+
+from ..auth import Viewer, digest
+from ..faults import BadRequest
+from ..ids import checked_name
+from .tables import api_keys, users
+
+_VIEWER = (users.c.pk, users.c.name, users.c.entity, users.c.email, users.c.created_at)
+
+
+def by_key(connection: Connection, key: str) -> Viewer | None:
+    """Whose key this is."""
+    statement = select(*_VIEWER).join(api_keys).where(api_keys.c.digest == digest(key))
+    row = connection.execute(statement).first()
+    return None if row is None else Viewer(*row)
+
+
+def by_name(connection: Connection, name: str) -> Viewer | None:
+    """The user of that name."""
+    row = connection.execute(select(*_VIEWER).where(users.c.name == name)).first()
+    return None if row is None else Viewer(*row)
+
+
+def everyone(connection: Connection) -> list[Viewer]:
+    """All users, in the order they came."""
+    return [Viewer(*row) for row in connection.execute(select(*_VIEWER).order_by(users.c.pk))]
+
+
+def add(connection: Connection, name: str, key: str, now: int) -> Viewer:
+    """Make the user where there is none, and let the key be theirs as well."""
+    checked_name("user", name)
+    owner = by_key(connection, key)
+    if owner is not None and owner.name != name:
+        raise BadRequest(f"this API key already belongs to user {owner.name!r}: give another one")
+    user = by_name(connection, name)
+    if user is None:
+        values = {"name": name, "entity": name, "email": f"{name}@localhost", "created_at": now}
+        connection.execute(insert(users).values(**values))
+        user = by_name(connection, name)
+        assert user is not None
+    if owner is None:
+        connection.execute(insert(api_keys).values(user_pk=user.pk, digest=digest(key), created_at=now))
+    return user
