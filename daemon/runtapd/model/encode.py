@@ -196,3 +196,10 @@ def _message(
         else:
             setattr(body, _FIELDS[kind], text)
     return body
+
+
+def renumbered(record: Record, revision: int) -> Record:
+    """Returns the record under another revision."""
+    message = pb.Run.FromString(record.body)
+    message.revision = revision
+    return replace(record, revision=revision, body=message.SerializeToString())

@@ -6,8 +6,8 @@ config are value paths: the wire's `{"key": {"value": v}}` wrapping is put on an
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeGuard
 
@@ -18,6 +18,7 @@ FIELDS = ("display_name", "notes", "description", "group", "job_type")
 """The plain fields a patch can set."""
 
 _ABSENT = object()
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,35 +144,35 @@ def conflicts(patch: Patch, run: RunData) -> list[Conflict]:
 
 
 def not_honoured(patch: Patch, run: RunData) -> list[Conflict]:
-    """Returns what the server holds otherwise than the patch asked; empty when it kept everything."""
-    lookup = _lookup(run)
+    """Returns what the server holds otherwise than the patch asked; empty when it kept everything.
+
+    A run that kept a patch is one that the same patch no longer changes, so this compares the run with itself patched.
+    """
+    wanted = apply(patch, run)
+    theirs, mine = _lookup(run), _lookup(wanted)
     kept_otherwise = []
     for document, edits in (("config", patch.config), ("summary", patch.summary)):
-        for edit in _effective(edits):
-            there = lookup(document, edit.path)
-            if not _same(there, edit.set_json):
-                name = ".".join((document, *edit.path))
-                kept_otherwise.append(Conflict(name, _text(there), edit.set_json))
+        for path in _outermost(edits):
+            there, here = theirs(document, path), mine(document, path)
+            if _plain(there) != _plain(here):
+                kept_otherwise.append(Conflict(".".join((document, *path)), _text(there), _text(here)))
     for name, value in patch.fields:
         # Servers store an emptied text as null.
         if (getattr(run, name) or "") != value:
-            kept_otherwise.append(Conflict(name, jsontext.dumps(getattr(run, name)), jsontext.dumps(value)))
-    if patch.changes_tags and sorted(_new_tags(patch, run.tags)) != sorted(run.tags):
+            kept_otherwise.append(Conflict(name, _text(theirs(name, ())), jsontext.dumps(value)))
+    # Servers keep tags in an order of their own.
+    if set(wanted.tags) != set(run.tags):
         kept_otherwise.append(
-            Conflict("tags", jsontext.dumps(list(run.tags)), jsontext.dumps(list(_new_tags(patch, run.tags))))
+            Conflict("tags", jsontext.dumps(list(run.tags)), jsontext.dumps(list(wanted.tags)))
         )
     return kept_otherwise
 
 
-def _effective(edits: tuple[Edit, ...]) -> list[Edit]:
-    """Drops edits that a later edit of the same patch overrides, at the same path or around it."""
-    kept: list[Edit] = []
-    for edit in edits:
-        kept = [e for e in kept if e.path[: len(edit.path)] != edit.path]
-        # A later edit inside an earlier one changes what the earlier one leaves; only the later can be compared.
-        kept = [e for e in kept if edit.path[: len(e.path)] != e.path]
-        kept.append(edit)
-    return kept
+def _outermost(edits: tuple[Edit, ...]) -> list[tuple[str, ...]]:
+    """Returns the paths that are not inside another edited path, each once."""
+    paths = {edit.path for edit in edits}
+    inner = {path for path in paths if any(path[:depth] in paths for depth in range(1, len(path)))}
+    return [path for path in dict.fromkeys(edit.path for edit in edits) if path not in inner]
 
 
 def _new_tags(patch: Patch, tags: Iterable[str]) -> tuple[str, ...]:
@@ -182,38 +183,55 @@ def _new_tags(patch: Patch, tags: Iterable[str]) -> tuple[str, ...]:
 
 
 def _edited(text: str, edits: tuple[Edit, ...], *, wrapped: bool) -> str:
+    """Applies edits in order; a document that none of them changes comes back as the same text."""
     document = jsontext.loads(text or "{}")
     if not isinstance(document, dict):
         document = {}
-    for edit in edits:
-        _edit(document, edit, wrapped=wrapped)
-    return jsontext.dumps(document)
+    changed = [_edit(document, edit, wrapped=wrapped) for edit in edits]
+    return _json(document) if any(changed) else text
 
 
-def _edit(document: dict[str, Any], edit: Edit, *, wrapped: bool) -> None:
-    path = list(edit.path)
-    if wrapped and len(path) > 1:
+def _json(value: Any) -> str:
+    # A lone surrogate can be told in JSON only as an escape: as a character it has no UTF-8.
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", jsontext.dumps(value))
+
+
+def _edit(document: dict[str, Any], edit: Edit, *, wrapped: bool) -> bool:
+    """Applies one edit; False when the document already was as it asks."""
+    path = edit.path
+    if wrapped and _is_wrapped(document.get(path[0])):
+        path = (path[0], "value", *path[1:])
+    if edit.set_json is None:
+        return _remove(document, edit.path if len(edit.path) == 1 else path)
+    if _same(_find(document, path), edit.set_json):
+        return False
+    if wrapped and path is edit.path:
         entry = document.get(path[0])
-        if not _is_wrapped(entry):
-            entry = {"value": copy.deepcopy(entry) if isinstance(entry, dict) else {}}
-        document[path[0]] = entry
-        path[1:1] = ["value"]
-    here: dict[str, Any] = document
+        document[path[0]] = {"value": entry if isinstance(entry, dict) else {}, "desc": None}
+        path = (path[0], "value", *path[1:])
+    here = document
     for key in path[:-1]:
         below = here.get(key)
         if not isinstance(below, dict):
-            if edit.set_json is None:
-                return
             below = here[key] = {}
         here = below
-    if edit.set_json is None:
-        here.pop(path[-1], None)
-        return
-    value = jsontext.loads(edit.set_json)
-    if wrapped and len(edit.path) == 1:
-        kept = document.get(path[0])
-        value = {**kept, "value": value} if _is_wrapped(kept) else {"value": value, "desc": None}
-    here[path[-1]] = value
+    here[path[-1]] = jsontext.loads(edit.set_json)
+    return True
+
+
+def _remove(document: dict[str, Any], path: tuple[str, ...]) -> bool:
+    parent = _find(document, path[:-1])
+    return isinstance(parent, dict) and parent.pop(path[-1], _ABSENT) is not _ABSENT
+
+
+def _find(document: Any, path: tuple[str, ...]) -> Any:
+    """Returns the value at exactly this path of a document, or `_ABSENT`."""
+    here = document
+    for key in path:
+        if not isinstance(here, dict) or key not in here:
+            return _ABSENT
+        here = here[key]
+    return here
 
 
 def _is_wrapped(entry: Any) -> TypeGuard[dict[str, Any]]:
@@ -232,20 +250,16 @@ def _lookup(run: RunData) -> Callable[[str, tuple[str, ...]], Any]:
             return _ABSENT if value is None else value
         if name not in documents:
             documents[name] = jsontext.loads(getattr(run, name) or "{}")
-        here: Any = documents[name]
-        for depth, key in enumerate(path):
-            if not isinstance(here, Mapping) or key not in here:
-                return _ABSENT
-            here = here[key]
-            if depth == 0 and name == "config" and _is_wrapped(here):
-                here = here["value"]
-        return here
+        document = documents[name]
+        if name == "config" and path and isinstance(document, dict) and _is_wrapped(document.get(path[0])):
+            path = (path[0], "value", *path[1:])
+        return _find(document, path)
 
     return find
 
 
 def _text(value: Any) -> str | None:
-    return None if value is _ABSENT else jsontext.dumps(jsontext.spelled_out(value))
+    return None if value is _ABSENT else _json(jsontext.spelled_out(value))
 
 
 def _same(value: Any, text: str | None) -> bool:

@@ -38,10 +38,13 @@ class Account:
     source: KeySource
     place: str = ""
     stored: bool = False
-    blocked: bool = False
-    """True once the server refused the key; a new Login clears it."""
     transport: Transport | None = field(default=None, repr=False)
     upstream: Upstream | None = field(default=None, repr=False)
+
+    @property
+    def blocked(self) -> bool:
+        """True once the server refused the key; a new Login clears it."""
+        return self.transport is not None and self.transport.refused
 
     @property
     def requests_sent(self) -> int:
@@ -149,11 +152,6 @@ class Accounts:
         self._save()
         return removed
 
-    def block(self, account_id: str) -> None:
-        """Remembers that the server refused the account's key."""
-        if account := self._accounts.get(account_id):
-            account.blocked = True
-
     def close(self) -> None:
         """Closes all connections."""
         for account in self._accounts.values():
@@ -183,7 +181,7 @@ class Accounts:
         elif account.transport:
             transport.requests_sent += account.transport.requests_sent
             account.transport.close()
-        account.app_url, account.viewer, account.blocked = found.app_url, viewer, False
+        account.app_url, account.viewer = found.app_url, viewer
         account.transport, account.upstream = transport, upstream
         return account
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from runtapd.model.paths import RunPath
 from runtapd.model.run import RunData
 
 
@@ -17,13 +18,23 @@ class Urgency(Enum):
     BULK = "bulk"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wait:
-    """How long a request may take in all, retries included, and how urgent it is."""
+    """How long a request may take in all, retries included, and how urgent it is.
+
+    Shared by everybody who waits for the same request: it lasts as long as the most patient of them, and is as urgent
+    as the most urgent one.
+    """
 
     deadline: float
     """In the running loop's time (`loop.time()`)."""
     urgency: Urgency = Urgency.INTERACTIVE
+
+    def join(self, other: Wait) -> None:
+        """Takes in another waiter."""
+        self.deadline = max(self.deadline, other.deadline)
+        if other.urgency is Urgency.INTERACTIVE:
+            self.urgency = Urgency.INTERACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +100,9 @@ class Upstream(Protocol):
         UpstreamUnavailable, UpstreamTimeout or InvalidAnswer, and the caller reads before sending again."""
 
     async def history(
-        self, run: RunData, *, min_step: int, max_step: int, samples: int, wait: Wait
+        self, path: RunPath, *, min_step: int, max_step: int, samples: int, wait: Wait
     ) -> Sequence[str]:
         """Returns rows with min_step <= _step < max_step as JSON texts, at most about `samples`."""
 
-    async def events(self, run: RunData, *, samples: int, wait: Wait) -> Sequence[str]:
+    async def events(self, path: RunPath, *, samples: int, wait: Wait) -> Sequence[str]:
         """Returns rows of system metrics as JSON texts, at most about `samples`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtapd import faults
+from runtapd.model.paths import RunPath
 from runtapd.model.run import RunData
 from runtapd.upstream import decode, documents
 from runtapd.upstream.api import RunChange, RunPage, ViewerData, Wait
@@ -89,24 +90,24 @@ class GraphQLUpstream:
         return decode.run(bucket, before.entity, before.project, "upsertBucket.bucket")
 
     async def history(
-        self, run: RunData, *, min_step: int, max_step: int, samples: int, wait: Wait
+        self, path: RunPath, *, min_step: int, max_step: int, samples: int, wait: Wait
     ) -> Sequence[str]:
         """See Upstream."""
         variables = {"minStep": min_step, "maxStep": max_step, "samples": samples}
-        return await self._rows("HistoryPage", documents.HISTORY_PAGE, "history", run, variables, wait)
+        return await self._rows("HistoryPage", documents.HISTORY_PAGE, "history", path, variables, wait)
 
-    async def events(self, run: RunData, *, samples: int, wait: Wait) -> Sequence[str]:
+    async def events(self, path: RunPath, *, samples: int, wait: Wait) -> Sequence[str]:
         """See Upstream."""
-        return await self._rows("RunEvents", documents.EVENTS, "events", run, {"samples": samples}, wait)
+        return await self._rows("RunEvents", documents.EVENTS, "events", path, {"samples": samples}, wait)
 
     async def _rows(
-        self, operation: str, text: str, name: str, run: RunData, variables: dict[str, Any], wait: Wait
+        self, operation: str, text: str, name: str, path: RunPath, variables: dict[str, Any], wait: Wait
     ) -> list[str]:
-        where = {"entity": run.entity, "project": run.project, "name": run.run_id}
+        where = {"entity": path.entity, "project": path.project, "name": path.run_id}
         data = await self.transport.graphql(operation, text, where | variables, wait)
         found = decode.rows(data, name)
         if found is None:
-            raise self._no_run(run.path)
+            raise self._no_run(str(path))
         return found
 
     async def _ask(

@@ -12,7 +12,6 @@ import contextlib
 import functools
 import random
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,7 +70,8 @@ class Transport:
     threads: ThreadPoolExecutor = field(repr=False)
     draw: random.Random = field(default_factory=random.Random, repr=False)
     requests_sent: int = 0
-    on_request: Callable[[], None] = field(default=lambda: None, repr=False)
+    refused: bool = False
+    """True once the server answered 401 to this key."""
     _session: requests.Session = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -170,6 +170,7 @@ class Transport:
         text = f"{self.base_url} answered {operation} with HTTP {status}: {said[:500]}"
         pause = retry.retry_after(answer.headers.get("retry-after"), time.time())
         if status == 401:
+            self.refused = True
             return faults.NeedsLogin(
                 f"{self.base_url} refused the API key of this account; `runtap login` sets a new one",
                 reason="API_KEY_REJECTED",
@@ -189,7 +190,6 @@ class Transport:
     async def _post(self, url: str, body: bytes, remaining_s: float) -> Answer:
         exchange = _Exchange()
         self.requests_sent += 1
-        self.on_request()
         work = asyncio.get_running_loop().run_in_executor(
             self.threads, self._post_blocking, exchange, url, body, time.monotonic() + remaining_s
         )

@@ -38,6 +38,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. The disk under the daemon's state folder is full or over its limit; nothing was recorded."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 7
     """DEADLINE_EXCEEDED. The call's deadline passed inside the daemon; the message says what it was waiting for."""
+    ERROR_REASON_DAEMON_NOT_IDLE: _ErrorReason.ValueType  # 8
+    """FAILED_PRECONDITION. Shutdown with `only_if_idle`: somebody else uses the daemon, or a write can still be sent."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 20
     """INVALID_ARGUMENT. A field of the request cannot be understood; BadRequest names the field and what would be right."""
     ERROR_REASON_INVALID_PATH: _ErrorReason.ValueType  # 21
@@ -121,6 +123,8 @@ ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 6
 """RESOURCE_EXHAUSTED. The disk under the daemon's state folder is full or over its limit; nothing was recorded."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 7
 """DEADLINE_EXCEEDED. The call's deadline passed inside the daemon; the message says what it was waiting for."""
+ERROR_REASON_DAEMON_NOT_IDLE: ErrorReason.ValueType  # 8
+"""FAILED_PRECONDITION. Shutdown with `only_if_idle`: somebody else uses the daemon, or a write can still be sent."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 20
 """INVALID_ARGUMENT. A field of the request cannot be understood; BadRequest names the field and what would be right."""
 ERROR_REASON_INVALID_PATH: ErrorReason.ValueType  # 21

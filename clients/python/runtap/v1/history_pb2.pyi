@@ -143,7 +143,9 @@ class ReadHistoryRequest(_message.Message):
 
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these keys, plus `_step`; keys of nested values are dotted. Empty: all keys."""
+        """Only these keys, plus `_step`; a dotted key that was not logged as such reaches into nested values. Empty: all keys,
+        as logged.
+        """
 
     @_builtins.property
     def options(self) -> _common_pb2.ReadOptions:
@@ -182,7 +184,9 @@ Global___ReadHistoryRequest: _TypeAlias = ReadHistoryRequest  # noqa: Y015
 
 @_typing.final
 class ReadHistoryResponse(_message.Message):
-    """Some rows."""
+    """Some rows. Messages stay below 2 MiB unless a single value is larger. A column's type may differ between messages:
+    what has been integers may go on as numbers, texts or JSON. The last message has no rows and no batch.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -291,7 +295,7 @@ class Column(_message.Message):
     STRINGS_FIELD_NUMBER: _builtins.int
     JSONS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """The key; keys of nested values are dotted."""
+    """The key as logged, or as asked for."""
     present: _builtins.bytes
     """Bit i (lowest bit of the first byte first) is set when row i logged the key, with a value or with null. Empty
     means that every row did.

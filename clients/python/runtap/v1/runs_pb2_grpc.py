@@ -129,7 +129,7 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamRuns(self, request, context):
-        """Streams all runs that match, in order; for bulk reading. Pages are fetched ahead in sizes the server allows.
+        """Streams all runs that match, in order; for bulk reading. Pages are fetched in the largest size the server allows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,7 @@ class RunServiceStub:
     2 MiB); only an empty `next_page_token` means the end.
     """
     StreamRuns: _grpc.UnaryStreamMultiCallable[_runs_pb2.StreamRunsRequest, _runs_pb2.StreamRunsResponse]
-    """Streams all runs that match, in order; for bulk reading. Pages are fetched ahead in sizes the server allows."""
+    """Streams all runs that match, in order; for bulk reading. Pages are fetched in the largest size the server allows."""
     ReadDocument: _grpc.UnaryStreamMultiCallable[_runs_pb2.ReadDocumentRequest, _runs_pb2.ReadDocumentResponse]
     """Streams one document of a run that was left out of its message because of its size."""
     CreateRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.CreateRunRequest, _runs_pb2.CreateRunResponse]
@@ -89,7 +89,7 @@ class RunServiceAsyncStub(RunServiceStub):
     2 MiB); only an empty `next_page_token` means the end.
     """
     StreamRuns: _aio.UnaryStreamMultiCallable[_runs_pb2.StreamRunsRequest, _runs_pb2.StreamRunsResponse]  # type: ignore[assignment]
-    """Streams all runs that match, in order; for bulk reading. Pages are fetched ahead in sizes the server allows."""
+    """Streams all runs that match, in order; for bulk reading. Pages are fetched in the largest size the server allows."""
     ReadDocument: _aio.UnaryStreamMultiCallable[_runs_pb2.ReadDocumentRequest, _runs_pb2.ReadDocumentResponse]  # type: ignore[assignment]
     """Streams one document of a run that was left out of its message because of its size."""
     CreateRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.CreateRunRequest, _runs_pb2.CreateRunResponse]  # type: ignore[assignment]
@@ -152,7 +152,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runs_pb2.StreamRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_runs_pb2.StreamRunsResponse], _abc.AsyncIterator[_runs_pb2.StreamRunsResponse]]:
-        """Streams all runs that match, in order; for bulk reading. Pages are fetched ahead in sizes the server allows."""
+        """Streams all runs that match, in order; for bulk reading. Pages are fetched in the largest size the server allows."""
 
     @_abc_1.abstractmethod
     def ReadDocument(

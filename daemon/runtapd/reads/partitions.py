@@ -1,0 +1,121 @@
+"""What belongs to one account: its server, its records, its lists, its requests in flight. Nothing is shared across."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cachetools import LRUCache
+
+from runtapd.cache.policy import SoftLimits
+from runtapd.cache.records import RecordCache
+from runtapd.model.run import Record, RunData
+from runtapd.reads.flights import Flights
+from runtapd.upstream.accounts import Account, Accounts
+from runtapd.upstream.api import Upstream
+
+KEPT_ANSWERS = 256
+
+
+@dataclass(eq=False)
+class Answer:
+    """A list of runs as far as it has been fetched."""
+
+    key: str
+    fetched_at: float
+    generation: int
+    ids: list[str] = field(default_factory=list)
+    cursors: list[str] = field(default_factory=list)
+    total: int | None = None
+    done: bool = False
+    incomplete: str = ""
+    from_disk: bool = False
+    bytes_seen: int = 0
+    """Bytes of documents in the runs fetched so far; sizes the next page."""
+    extending: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(eq=False)
+class Partition:
+    """One account's share of the daemon."""
+
+    account: Account
+    cache: RecordCache
+    answers: LRUCache[str, Answer] = field(default_factory=lambda: LRUCache(KEPT_ANSWERS))
+    flights: Flights[Record] = field(default_factory=Flights)
+    hits: int = 0
+    """Reads answered without asking the server."""
+    misses: int = 0
+
+    @property
+    def upstream(self) -> Upstream:
+        """The server as this account sees it."""
+        if self.account.upstream is None:
+            raise LookupError("a partition is only handed out for accounts that can be used")
+        return self.account.upstream
+
+
+class Partitions:
+    """Finds and makes partitions."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        folder: Path,
+        *,
+        memory_bytes: int,
+        limits: SoftLimits,
+        clock: Callable[[], float],
+    ) -> None:
+        self.limits = limits
+        self.clock = clock
+        self._accounts = accounts
+        self._folder = folder
+        self._memory_bytes = memory_bytes
+        self._partitions: dict[str, Partition] = {}
+
+    def get(self, account_id: str) -> Partition:
+        """Returns the partition of an account that can be used now; raises NeedsLogin as Accounts.get does."""
+        account = self._accounts.get(account_id)
+        partition = self._partitions.get(account.account_id)
+        if partition is None:
+            cache = RecordCache(
+                self._folder / account.account_id,
+                app_url=account.app_url,
+                memory_bytes=self._memory_bytes,
+                clock=self.clock,
+            )
+            partition = self._partitions[account.account_id] = Partition(account, cache)
+        partition.account = account
+        return partition
+
+    def all(self) -> list[Partition]:
+        """Returns the partitions in use."""
+        return list(self._partitions.values())
+
+    def flush(self, account_id: str) -> float:
+        """Lets nothing fetched before now be used unasked, for one account or all; returns now."""
+        for partition in self.all():
+            if account_id in ("", partition.account.account_id):
+                partition.cache.flush()
+        return self.clock()
+
+    # What write-back tells the cache
+
+    def bump(self, account_id: str, path: str) -> None:
+        """An own write of this run is on its way, or has just arrived."""
+        if partition := self._partitions.get(account_id):
+            partition.cache.bump(path)
+
+    def absorb_written(self, account_id: str, run: RunData) -> None:
+        """Takes in a run as the server gave it back to an own write."""
+        if partition := self._partitions.get(account_id):
+            cache = partition.cache
+            cache.absorb([run], sent_at=self.clock(), generation=cache.generation)
+
+    async def close(self) -> None:
+        """Closes all caches."""
+        for partition in self.all():
+            await partition.cache.close()
