@@ -1,0 +1,202 @@
+"""The wiring of the daemon: who is built, in which order it starts, and in which order it ends.
+
+The one place that knows everybody. `run` is the story of a daemon's life; `build_parts` is where the parts that answer
+calls are made. Owns no decision: when to end is for `life.py`, what a failing start means for `starting.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import runtapd
+from runtapd import failpoints
+from runtapd.endpoint import API_REVISION, Endpoint, environment_is_gone
+from runtapd.faults import DiskFull
+from runtapd.interceptors import Admission, Answers, TokenCheck
+from runtapd.life import Ending, Life
+from runtapd.limits import Ledger
+from runtapd.logs import Logs
+from runtapd.server import Server
+from runtapd.services.daemon import DaemonService, Identity
+from runtapd.services.vitals import EmptyVitals, Vitals
+from runtapd.settings import Settings
+from runtapd.starting import Readiness, StartFailure, disk_failure
+from runtapd.watching import LagMeter, end_when_idle, end_when_replaced
+
+DAEMON_SERVICE = "runtap.v1.DaemonService"
+# Long enough for a call that was already on its way to be told DAEMON_DRAINING rather than find a closed socket.
+LAME_DUCK_S = 0.2
+_CUT_OFF_S = 0.5
+_WATCHDOG_AFTER_GRACE_S = 1.0
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Parts:
+    """What answers calls: the services by their full name in the contract, and what GetStatus asks of them."""
+
+    services: Sequence[tuple[str, object]] = ()
+    capabilities: Sequence[str] = ()
+    vitals: Vitals = field(default_factory=EmptyVitals)
+
+    async def close(self) -> None:
+        """Stops what runs in the background and makes the journal safe; called when no call is open any more."""
+
+
+async def build_parts(settings: Settings) -> Parts:
+    """Makes the parts of the daemon, lowest floor first."""
+    return Parts()
+
+
+async def run(settings: Settings, ready: Readiness) -> int:
+    """Lives one daemon's life; returns its exit code. StartFailure, raised before it serves, says why it cannot."""
+    failpoints.arm(settings.failpoint)
+    endpoint = Endpoint.acquire(settings)
+    ended = "crash"
+    try:
+        with _open_logs(settings, endpoint) as logs:
+            parts = await _started_parts(settings)
+            life = _build_life(settings, endpoint, parts)
+            lag = LagMeter()
+            server = _build_server(settings, endpoint, parts, life, logs, lag)
+            await server.start()
+            endpoint.publish()
+            ready.started(endpoint.instance_id, endpoint.address)
+            log.info("serving", extra={"version": runtapd.__version__, "pid": os.getpid()})
+            async with _watched(settings, endpoint, life, lag):
+                await life.draining.wait()
+            ending = life.ending or Ending(ended, 0.0)
+            with _watchdog(endpoint, ending):
+                await _drain(server, life, ending)
+                await parts.close()
+            ended = ending.reason
+            log.info("ended", extra={"reason": ended})
+    finally:
+        endpoint.release(ended)
+    return 0
+
+
+@contextmanager
+def _open_logs(settings: Settings, endpoint: Endpoint) -> Iterator[Logs]:
+    try:
+        logs = Logs(settings.log_path, settings.log_level)
+    except OSError as error:
+        raise disk_failure(error, settings.log_path) from error
+    logs.text.learn(endpoint.token)
+    try:
+        yield logs
+    except Exception as error:
+        log.error("the daemon fails", exc_info=error)
+        raise
+    finally:
+        logs.close()
+
+
+async def _started_parts(settings: Settings) -> Parts:
+    try:
+        return await build_parts(settings)
+    except OSError as error:
+        raise disk_failure(error, settings.state_dir) from error
+    except DiskFull as fault:
+        raise StartFailure("disk", fault.message) from fault
+
+
+def _build_life(settings: Settings, endpoint: Endpoint, parts: Parts) -> Life:
+    ledger = Ledger(
+        max_open_calls_per_client=settings.max_open_calls_per_client,
+        max_streams_per_client=settings.max_streams_per_client,
+    )
+    return Life(
+        ledger,
+        idle_exit_s=settings.idle_exit_s,
+        sendable_writes=parts.vitals.sendable_writes,
+        withdraw=endpoint.withdraw,
+    )
+
+
+def _build_server(
+    settings: Settings, endpoint: Endpoint, parts: Parts, life: Life, logs: Logs, lag: LagMeter
+) -> Server:
+    identity = Identity(
+        instance_id=endpoint.instance_id,
+        endpoint=endpoint.address,
+        api_revision=API_REVISION,
+        started_at=time.time(),
+        last_exit_reason=endpoint.last_exit_reason,
+        capabilities=sorted({*DaemonService.capabilities, *parts.capabilities}),
+    )
+    daemon = DaemonService(settings, identity, life, parts.vitals, logs, lag)
+    return Server(
+        endpoint.socket_path,
+        interceptors=(Answers(), TokenCheck(endpoint.token), Admission(life)),
+        services=((DAEMON_SERVICE, daemon), *parts.services),
+    )
+
+
+@asynccontextmanager
+async def _watched(settings: Settings, endpoint: Endpoint, life: Life, lag: LagMeter) -> AsyncIterator[None]:
+    """Whatever may end the daemon is looked after while the block runs; signals even after it."""
+    _handle_signals(endpoint, life)
+    watches: list[Coroutine[Any, Any, None]] = [
+        lag.run(),
+        end_when_replaced(life, endpoint.is_ours, environment_is_gone),
+    ]
+    if settings.idle_exit_s:
+        watches.append(end_when_idle(life))
+    tasks = [asyncio.create_task(watch) for watch in watches]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _handle_signals(endpoint: Endpoint, life: Life) -> None:
+    def on_signal() -> None:
+        if not life.drain("signal"):
+            _exit_now(endpoint, life.ending)  # the second one, or one during a drain: somebody is in a hurry
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+
+
+@contextmanager
+def _watchdog(endpoint: Endpoint, ending: Ending) -> Iterator[None]:
+    """Ends the process a second after the grace if the block still runs; a thread, since the loop may be what hangs."""
+    timer = threading.Timer(ending.grace_s + _WATCHDOG_AFTER_GRACE_S, _exit_now, (endpoint, ending))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _exit_now(endpoint: Endpoint, ending: Ending | None) -> None:
+    endpoint.release(ending.reason if ending else "signal")
+    os._exit(1)
+
+
+async def _drain(server: Server, life: Life, ending: Ending) -> None:
+    """Lets open calls end, refuses new ones by name, and cuts off what is left when the grace is over.
+
+    The info file is gone already, so nobody new finds the way here.
+    """
+    over_at = time.monotonic() + ending.grace_s
+    await server.say_not_serving()
+    await asyncio.sleep(LAME_DUCK_S)
+    if open_tasks := life.tasks_in_use():
+        await asyncio.wait(open_tasks, timeout=max(0.0, over_at - time.monotonic()))
+    if cut_off := life.cut_off_open_calls():
+        log.warning("calls cut off", extra={"calls": cut_off})
+    await server.stop(_CUT_OFF_S)
