@@ -121,10 +121,21 @@ def broken_expectations(patch: Patch, run: RunData) -> list[Conflict]:
     lookup = _lookup(run)
     for expectation in patch.expect:
         there = lookup(expectation.field, expectation.path)
-        if not _same(there, expectation.value_json):
+        if not _holds(expectation, there):
             name = ".".join((expectation.field, *expectation.path))
             broken.append(Conflict(name, _text(there), None, expectation.value_json))
     return broken
+
+
+def _holds(expectation: Expectation, there: Any) -> bool:
+    if expectation.field in ("config", "summary"):
+        return _same(there, expectation.value_json)
+    expected = jsontext.loads(expectation.value_json or "null")
+    if expectation.field == "tags":
+        # Servers keep tags in an order of their own.
+        return set(there) == set(expected or ())
+    # Servers store an emptied text as null.
+    return ("" if there is _ABSENT else there) == (expected or "")
 
 
 def conflicts(patch: Patch, run: RunData) -> list[Conflict]:
@@ -162,9 +173,7 @@ def not_honoured(patch: Patch, run: RunData) -> list[Conflict]:
             kept_otherwise.append(Conflict(name, _text(theirs(name, ())), jsontext.dumps(value)))
     # Servers keep tags in an order of their own.
     if set(wanted.tags) != set(run.tags):
-        kept_otherwise.append(
-            Conflict("tags", jsontext.dumps(list(run.tags)), jsontext.dumps(list(wanted.tags)))
-        )
+        kept_otherwise.append(Conflict("tags", _json(list(run.tags)), _json(list(wanted.tags))))
     return kept_otherwise
 
 

@@ -1,3 +1,6 @@
-"""Writing: accept durably, send in order, settle."""
+"""Write-back: accepted writes on their way to the server, one worker per run, until they are settled."""
 
-__all__: list[str] = []
+from runtapd.writes.queue import Writes
+from runtapd.writes.worker import RecordSink, UpstreamProvider
+
+__all__ = ["RecordSink", "UpstreamProvider", "Writes"]

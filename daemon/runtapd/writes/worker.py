@@ -1,0 +1,91 @@
+"""One try of one write: read the run, decide, send, settle, tell the cache. Two requests when something changes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from runtapd.failpoints import failpoint
+from runtapd.faults import NotFound, UpstreamForbidden, UpstreamRefused
+from runtapd.journal import Entry, Journal, WriteState
+from runtapd.model.run import RunData
+from runtapd.upstream.api import RunChange, Upstream, Wait
+from runtapd.writes.plan import Send, Settle, outcome, plan
+
+FIRST_READ_S = 15.0
+LONGEST_READ_S = 120.0
+SEND_TIMEOUT_S = 60.0
+
+
+class UpstreamProvider(Protocol):
+    """Where a worker gets its server from when nobody is calling."""
+
+    async def for_account(self, account_id: str) -> Upstream:
+        """Returns the account's server; NeedsLogin when there is no usable key without its owner."""
+
+
+class RecordSink(Protocol):
+    """What the cache hears of writes."""
+
+    def bump(self, account_id: str, path: str) -> None:
+        """Whatever was asked of the server about this run before now must not be kept."""
+
+    def absorb_written(self, account_id: str, run: RunData) -> None:
+        """The run as the server holds it now, after a write of ours or the look before one."""
+
+
+class Sender:
+    """Tries writes. Faults that a later try may cure leave it; what ends a write is settled here."""
+
+    def __init__(self, journal: Journal, upstreams: UpstreamProvider, sink: RecordSink) -> None:
+        self._journal = journal
+        self._upstreams = upstreams
+        self._sink = sink
+
+    async def attempt(self, entry: Entry, failures: int) -> None:
+        """Brings a write to its end, or raises the Fault that keeps it from it."""
+        held: RunData | None = None
+        try:
+            upstream = await self._upstreams.for_account(entry.account_id)
+            run = await upstream.run(
+                entry.entity, entry.project, entry.run_id, _wait(_read_timeout_s(failures))
+            )
+            todo = plan(entry, run)
+            if isinstance(todo, Send):
+                entry = await self._journal.mark_sending(entry, todo.conflicts)
+                run = await self._send(entry, upstream, run, todo.change)
+                todo = outcome(entry, run)
+            held = run
+        except (NotFound, UpstreamRefused, UpstreamForbidden) as fault:
+            todo = Settle(WriteState.FAILED, fault.message, conflicts=entry.conflicts)
+        await self._settle(entry, todo, held)
+
+    async def _send(self, entry: Entry, upstream: Upstream, before: RunData, change: RunChange) -> RunData:
+        self._sink.bump(entry.account_id, entry.path)
+        try:
+            run = await upstream.change_run(before.storage_id, before, change, _wait(SEND_TIMEOUT_S))
+        finally:
+            # Also when the outcome is unknown: what was read meanwhile may lack the change.
+            self._sink.bump(entry.account_id, entry.path)
+        failpoint("writes.sent")
+        return run
+
+    async def _settle(self, entry: Entry, end: Settle, run: RunData | None) -> None:
+        await self._journal.settle(
+            entry, end.state, message=end.message, conflicts=end.conflicts, not_honoured=end.not_honoured
+        )
+        # From here on nothing awaits, so no read falls between the overlay and the record that replaces it.
+        try:
+            if run is not None:
+                self._sink.absorb_written(entry.account_id, run)
+        finally:
+            self._journal.release(entry.write_id)
+
+
+def _read_timeout_s(failures: int) -> float:
+    # Short at first, so that whoever waits soon hears why; then longer, for servers that are slow rather than away.
+    return min(LONGEST_READ_S, FIRST_READ_S * 2.0 ** min(failures, 16))
+
+
+def _wait(seconds: float) -> Wait:
+    return Wait(asyncio.get_running_loop().time() + seconds)
