@@ -39,9 +39,8 @@ CHANNEL_OPTIONS = (
 )
 CALL_S = 30.0
 MINIMUM_REVISION = 1
-NEEDED_CAPABILITIES = frozenset(
-    {"runs.get", "runs.list", "runs.stream", "runs.update", "history.read", "accounts.login"}
-)
+NEEDED_CAPABILITIES = frozenset({"cache.flush", "daemon.attach", "daemon.shutdown"})
+"""What this client cannot do without; a daemon that lacks another RPC says so when it is called."""
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -78,22 +77,38 @@ class Connection:
 
 def probe(info: Info, timeout: float) -> Connection:
     """Connects and asks the daemon who it is, in one call; raises `launch.Unreachable`."""
-    import grpc
-
     from runtap.v1 import daemon_pb2
 
-    connection = Connection(info, grpc.insecure_channel(info.endpoint, options=CHANNEL_OPTIONS))
-    try:
-        connection.server = connection.stubs.daemon.GetServerInfo(
-            daemon_pb2.GetServerInfoRequest(), timeout=timeout, metadata=connection.metadata()
-        )
-    except grpc.RpcError as error:
-        connection.channel.close()
-        raise launch.Unreachable(error.code().name) from error
+    connection = _open(info)
+    connection.server = _ask(connection, "daemon.GetServerInfo", daemon_pb2.GetServerInfoRequest(), timeout)
     if connection.server.instance_id != info.instance_id:
         connection.channel.close()
         raise launch.Unreachable("another daemon answers at this place")
     return connection
+
+
+def probe_status(info: Info, timeout: float) -> daemon_pb2.GetStatusResponse:
+    """Asks only how the daemon is doing, which does not count as using it; raises `launch.Unreachable`."""
+    from runtap.v1 import daemon_pb2
+
+    connection = _open(info)
+    answer: daemon_pb2.GetStatusResponse = _ask(
+        connection, "daemon.GetStatus", daemon_pb2.GetStatusRequest(), timeout
+    )
+    connection.channel.close()
+    return answer
+
+
+def shut_down(info: Info, timeout: float) -> daemon_pb2.ShutdownResponse:
+    """Asks the daemon to end; raises `launch.Unreachable`."""
+    from runtap.v1 import daemon_pb2
+
+    connection = _open(info)
+    answer: daemon_pb2.ShutdownResponse = _ask(
+        connection, "daemon.Shutdown", daemon_pb2.ShutdownRequest(), timeout
+    )
+    connection.channel.close()
+    return answer
 
 
 def connect(where: Folders, *, reason: str = "call", may_start: bool | None = None) -> Connection:
@@ -110,21 +125,6 @@ def lacks(server: daemon_pb2.GetServerInfoResponse) -> str:
     if server.api_revision < MINIMUM_REVISION:
         return f"API revision {MINIMUM_REVISION} (it has {server.api_revision})"
     return ", ".join(sorted(NEEDED_CAPABILITIES.difference(server.capabilities)))
-
-
-def shut_down(info: Info, timeout: float) -> Connection:
-    """Asks a daemon to end; raises `launch.Unreachable`. A probe for `launch.stop`."""
-    import grpc
-
-    from runtap.v1 import daemon_pb2
-
-    connection = probe(info, timeout)
-    try:
-        request = daemon_pb2.ShutdownRequest()
-        connection.stubs.daemon.Shutdown(request, timeout=timeout, metadata=connection.metadata())
-    except grpc.RpcError as error:
-        raise launch.Unreachable(error.code().name) from error
-    return connection
 
 
 class Daemon(Services):
@@ -237,6 +237,24 @@ def daemon() -> Daemon:
     where = discovery.folders()
     with _process.lock:
         return _process.handles.setdefault(where.runtime, Daemon(where))
+
+
+def _open(info: Info) -> Connection:
+    """A channel; gRPC connects when it is first used."""
+    import grpc
+
+    return Connection(info, grpc.insecure_channel(info.endpoint, options=CHANNEL_OPTIONS))
+
+
+def _ask(connection: Connection, method: str, request: Message, timeout: float) -> Any:
+    """Calls, and gives up the connection when that fails."""
+    import grpc
+
+    try:
+        return _invoke(connection, method, request, "", timeout)
+    except grpc.RpcError as error:
+        connection.channel.close()
+        raise launch.Unreachable(error.code().name) from error
 
 
 def _invoke(

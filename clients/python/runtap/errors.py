@@ -16,6 +16,7 @@
         ├── WriteQueued            saved on this machine, not on the server yet; `.write_id`, `.cause`
         ├── IncompleteError        some items could not be read; `.errors`
         └── DaemonError            trouble with the daemon itself
+            └── NotRunningError    none runs, and none may be started
     ConflictWarning                somebody else had changed what was just overwritten
     StaleWarning                   the answer is older than was asked for
 
@@ -44,6 +45,7 @@ __all__ = [
     "NotFoundError",
     "NotHonouredError",
     "NotInCacheError",
+    "NotRunningError",
     "RateLimitError",
     "RunNotFoundError",
     "StaleWarning",
@@ -112,6 +114,10 @@ class InvalidRequestError(CommError, ValueError):
 
 class DaemonError(CommError):
     """The daemon could not be found, started or understood."""
+
+
+class NotRunningError(DaemonError):
+    """No daemon runs, and none may be started."""
 
 
 class RateLimitError(CommError):

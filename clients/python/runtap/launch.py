@@ -29,7 +29,7 @@ from typing import Protocol, TypeVar
 from runtap import discovery
 from runtap.discovery import Folders, Info
 from runtap.environment import for_daemon, surroundings
-from runtap.errors import DaemonError
+from runtap.errors import DaemonError, NotRunningError
 
 START_DEADLINE_S = 15.0
 PROBE_S = 2.0
@@ -99,7 +99,7 @@ def find_or_start(
     if found is not None:
         return found
     if may_start is False or (may_start is None and not surroundings().autostart):
-        raise DaemonError(
+        raise NotRunningError(
             "no runtap daemon is running, and RUNTAP_AUTOSTART=0 forbids to start one: run `runtap start`"
         )
     discovery.make_private(where.runtime)

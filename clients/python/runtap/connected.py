@@ -1,7 +1,8 @@
 """`runtap.connect()`: the daemon for those who call the generated stubs themselves.
 
 Adds token, client name and account to every call on the channel, and nothing else: deadlines, retries and errors are
-gRPC's own. `runtap.channel` is what the friendly API uses instead.
+gRPC's own. `runtap.channel` is what the friendly API uses instead. Not named `connect.py`, because importing a module
+of that name would put it in the place of the function.
 """
 
 from __future__ import annotations

@@ -1,0 +1,50 @@
+"""How commands print: JSON for programs, aligned lines and tables for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(command: F) -> F:
+    """Adds `--json`, as the parameter `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def print_json(value: object) -> None:
+    """One JSON document."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_pairs(pairs: Mapping[str, object]) -> None:
+    """One `name  value` a line; what is empty is left out."""
+    shown = {name: str(value) for name, value in pairs.items() if value not in ("", None)}
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table with a title; nothing when there are no rows."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    texts = [[Text(str(cell)) for cell in row] for row in rows]
+    if not texts:
+        return
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for text in texts:
+        table.add_row(*text)
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a pipe has no width: cut nothing
+        console.width = max(80, console.measure(table).maximum)
+    console.print()
+    console.print(table)
