@@ -12,22 +12,21 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import runtapd
-from runtapd import failpoints
 from runtapd.endpoint import API_REVISION, Endpoint, environment_is_gone
+from runtapd.failpoints import arm, failpoint
 from runtapd.faults import DiskFull
 from runtapd.interceptors import Admission, Answers, TokenCheck
 from runtapd.life import Ending, Life
 from runtapd.limits import Ledger
 from runtapd.logs import Logs
+from runtapd.parts import Parts, build_parts
 from runtapd.server import Server
 from runtapd.services.daemon import DaemonService, Identity
-from runtapd.services.vitals import EmptyVitals, Vitals
 from runtapd.settings import Settings
 from runtapd.starting import Readiness, StartFailure, disk_failure
 from runtapd.watching import LagMeter, end_when_idle, end_when_replaced
@@ -37,39 +36,26 @@ DAEMON_SERVICE = "runtap.v1.DaemonService"
 LAME_DUCK_S = 0.2
 _CUT_OFF_S = 0.5
 _WATCHDOG_AFTER_GRACE_S = 1.0
+Build = Callable[[Settings], Awaitable[Parts]]
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Parts:
-    """What answers calls: the services by their full name in the contract, and what GetStatus asks of them."""
-
-    services: Sequence[tuple[str, object]] = ()
-    capabilities: Sequence[str] = ()
-    vitals: Vitals = field(default_factory=EmptyVitals)
-
-    async def close(self) -> None:
-        """Stops what runs in the background and makes the journal safe; called when no call is open any more."""
-
-
-async def build_parts(settings: Settings) -> Parts:
-    """Makes the parts of the daemon, lowest floor first."""
-    return Parts()
-
-
-async def run(settings: Settings, ready: Readiness) -> int:
+async def run(settings: Settings, ready: Readiness, build: Build = build_parts) -> int:
     """Lives one daemon's life; returns its exit code. StartFailure, raised before it serves, says why it cannot."""
-    failpoints.arm(settings.failpoint)
+    arm(settings.failpoint)
     endpoint = Endpoint.acquire(settings)
+    failpoint("life-locked")
     ended = "crash"
     try:
         with _open_logs(settings, endpoint) as logs:
-            parts = await _started_parts(settings)
+            parts = await _built(build, settings)
             life = _build_life(settings, endpoint, parts)
             lag = LagMeter()
             server = _build_server(settings, endpoint, parts, life, logs, lag)
             await server.start()
+            failpoint("life-bound")
             endpoint.publish()
+            failpoint("life-published")
             ready.started(endpoint.instance_id, endpoint.address)
             log.info("serving", extra={"version": runtapd.__version__, "pid": os.getpid()})
             async with _watched(settings, endpoint, life, lag):
@@ -78,6 +64,7 @@ async def run(settings: Settings, ready: Readiness) -> int:
             with _watchdog(endpoint, ending):
                 await _drain(server, life, ending)
                 await parts.close()
+                failpoint("life-closed")
             ended = ending.reason
             log.info("ended", extra={"reason": ended})
     finally:
@@ -101,9 +88,9 @@ def _open_logs(settings: Settings, endpoint: Endpoint) -> Iterator[Logs]:
         logs.close()
 
 
-async def _started_parts(settings: Settings) -> Parts:
+async def _built(build: Build, settings: Settings) -> Parts:
     try:
-        return await build_parts(settings)
+        return await build(settings)
     except OSError as error:
         raise disk_failure(error, settings.state_dir) from error
     except DiskFull as fault:
@@ -192,6 +179,7 @@ async def _drain(server: Server, life: Life, ending: Ending) -> None:
 
     The info file is gone already, so nobody new finds the way here.
     """
+    failpoint("life-draining")
     over_at = time.monotonic() + ending.grace_s
     await server.say_not_serving()
     await asyncio.sleep(LAME_DUCK_S)

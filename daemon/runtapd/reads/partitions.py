@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,14 @@ class Partitions:
     def all(self) -> list[Partition]:
         """Returns the partitions in use."""
         return list(self._partitions.values())
+
+    async def drop(self, account_id: str, *, keep_data: bool) -> None:
+        """Forgets an account's share in memory and, unless the data is to be kept, on disk."""
+        partition = self._partitions.pop(account_id, None)
+        if partition is not None:
+            await partition.cache.close()
+        if account_id and not keep_data:
+            await asyncio.to_thread(shutil.rmtree, self._folder / account_id, ignore_errors=True)
 
     def flush(self, account_id: str) -> float:
         """Lets nothing fetched before now be used unasked, for one account or all; returns now."""

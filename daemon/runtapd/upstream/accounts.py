@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -38,6 +39,8 @@ class Account:
     source: KeySource
     place: str = ""
     stored: bool = False
+    viewer_at: float = 0.0
+    """Unix seconds at which the server last told about the viewer."""
     transport: Transport | None = field(default=None, repr=False)
     upstream: Upstream | None = field(default=None, repr=False)
 
@@ -181,7 +184,7 @@ class Accounts:
         elif account.transport:
             transport.requests_sent += account.transport.requests_sent
             account.transport.close()
-        account.app_url, account.viewer = found.app_url, viewer
+        account.app_url, account.viewer, account.viewer_at = found.app_url, viewer, time.time()
         account.transport, account.upstream = transport, upstream
         return account
 

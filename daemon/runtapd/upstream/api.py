@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -35,6 +35,10 @@ class Wait:
         self.deadline = max(self.deadline, other.deadline)
         if other.urgency is Urgency.INTERACTIVE:
             self.urgency = Urgency.INTERACTIVE
+
+
+Waits = Callable[[], Wait]
+"""Says anew before each request of a long stream how long it may take."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,169 @@
+"""The parts that answer calls, made lowest floor first: accounts, cache, journal, reads, writes, services.
+
+The inner half of the wiring in `app.py`; nothing else constructs these. Owns also what GetStatus asks of them all.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import runtapd
+from runtapd.cache.policy import SoftLimits
+from runtapd.journal import Journal
+from runtapd.paging import Sealer
+from runtapd.reads.histories import HistoryReads
+from runtapd.reads.partitions import Partitions
+from runtapd.reads.runs import RunReads
+from runtapd.services.accounts import AccountService
+from runtapd.services.history import HistoryService
+from runtapd.services.runs import RunService
+from runtapd.services.vitals import AccountVitals, CacheVitals, EmptyVitals, Vitals
+from runtapd.services.writes import WriteService
+from runtapd.settings import Settings
+from runtapd.upstream.accounts import Accounts
+from runtapd.writes import Writes
+
+WRITES_GRACE_S = 2.0
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """What answers calls: the services by their full name in the contract, and what GetStatus asks of them."""
+
+    services: Sequence[tuple[str, object]] = ()
+    capabilities: Sequence[str] = ()
+    vitals: Vitals = field(default_factory=EmptyVitals)
+
+    async def close(self) -> None:
+        """Stops what runs in the background and makes the journal safe; called when no call is open any more."""
+
+
+@dataclass(kw_only=True)
+class WholeParts(Parts):
+    """The parts of a real daemon, in the order in which they are made."""
+
+    accounts: Accounts
+    partitions: Partitions
+    journal: Journal
+    writes: Writes
+    threads: ThreadPoolExecutor
+
+    async def close(self) -> None:
+        await self.writes.close(WRITES_GRACE_S)
+        await self.journal.close()
+        await self.partitions.close()
+        self.accounts.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def build_parts(settings: Settings) -> WholeParts:
+    """Makes the parts of the daemon, lowest floor first; raises DiskFull or OSError when its folder is unusable."""
+    threads = ThreadPoolExecutor(settings.upstream_threads, thread_name_prefix="upstream")
+    accounts = Accounts(
+        state_dir=settings.state_dir,
+        local_home=settings.local_home,
+        threads=threads,
+        version=runtapd.__version__,
+    )
+    sealer = Sealer.from_folder(settings.state_dir)
+    limits = SoftLimits(settings.fresh_running_s, settings.fresh_list_s, settings.fresh_finished_s)
+    partitions = Partitions(
+        accounts,
+        settings.state_dir / "cache",
+        memory_bytes=settings.memory_cache_bytes,
+        limits=limits,
+        clock=time.time,
+    )
+    journal = Journal(
+        settings.state_dir / "journal.db", clock=time.time, new_id=lambda: secrets.token_hex(12)
+    )
+    await journal.open()
+    writes = Writes(journal, accounts, partitions, chance=random.random)
+    accounts.on_login = writes.unblock
+    runs = RunReads(partitions, journal.open_patches)
+    histories = HistoryReads(runs, time.time)
+    services = (
+        (
+            "runtap.v1.AccountService",
+            account_service := AccountService(accounts, partitions, journal, settings.local_home),
+        ),
+        ("runtap.v1.RunService", run_service := RunService(partitions, runs, writes, sealer)),
+        ("runtap.v1.HistoryService", history_service := HistoryService(partitions, histories, sealer)),
+        (
+            "runtap.v1.WriteService",
+            write_service := WriteService(
+                writes, journal, sealer, account_of=lambda asked: accounts.get(asked).account_id
+            ),
+        ),
+    )
+    writes.start()
+    return WholeParts(
+        services=services,
+        capabilities=(
+            *account_service.capabilities,
+            *run_service.capabilities,
+            *history_service.capabilities,
+            *write_service.capabilities,
+        ),
+        vitals=PartVitals(accounts, partitions, journal),
+        accounts=accounts,
+        partitions=partitions,
+        journal=journal,
+        writes=writes,
+        threads=threads,
+    )
+
+
+@dataclass
+class PartVitals:
+    """How the parts are, for GetStatus; `runtapd.services.vitals.Vitals` says what each answer means."""
+
+    accounts: Accounts
+    partitions: Partitions
+    journal: Journal
+
+    def pending_writes(self) -> int:
+        return self.journal.pending_count()
+
+    def blocked_writes(self) -> int:
+        return self.journal.blocked_count()
+
+    def sendable_writes(self) -> int:
+        return self.journal.sendable_count()
+
+    def account_statuses(self) -> Sequence[AccountVitals]:
+        return [
+            AccountVitals(
+                account_id=account.account_id,
+                base_url=account.base_url,
+                username=account.viewer.username,
+                is_default=account.account_id == self.accounts.default_id,
+                blocked=account.blocked,
+                upstream_requests=account.requests_sent,
+                pending_writes=self.journal.pending_count(account.account_id),
+            )
+            for account in self.accounts.all()
+        ]
+
+    def upstream_requests(self) -> int:
+        return sum(account.requests_sent for account in self.accounts.all())
+
+    def cache_hits(self) -> int:
+        return sum(partition.hits for partition in self.partitions.all())
+
+    def cache_misses(self) -> int:
+        return sum(partition.misses for partition in self.partitions.all())
+
+    async def cache_usage(self) -> Sequence[CacheVitals]:
+        return [
+            CacheVitals(partition.account.account_id, *await partition.cache.usage())
+            for partition in self.partitions.all()
+        ]
+
+    async def flush(self, account_id: str) -> float:
+        return self.partitions.flush(account_id)

@@ -1,0 +1,121 @@
+"""Between messages and values: what every reading service needs. Pure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from runtap.v1 import common_pb2
+from runtapd.cache.policy import Wishes
+from runtapd.faults import DeadlineExceeded, InvalidRequest
+from runtapd.model.freshness import Freshness
+from runtapd.model.paths import ProjectPath, RunPath, project_path, run_path
+from runtapd.services.calls import Call
+from runtapd.upstream.accounts import Account
+from runtapd.upstream.api import Urgency, Wait, Waits
+
+ANSWER_MARGIN_S = 0.25
+"""Kept back from a call's deadline, so that the daemon's own words arrive before gRPC's."""
+LONGEST_REQUEST_S = 120.0
+"""How long one request of a stream without a deadline may take."""
+
+
+def wishes(options: common_pb2.ReadOptions) -> Wishes:
+    """Reads ReadOptions; raises InvalidRequest when it contradicts itself."""
+    if options.cache_only and options.no_cache:
+        raise InvalidRequest("cache_only and no_cache exclude each other", field="options")
+    if options.HasField("max_age") and options.max_age.ToNanoseconds() < 0:
+        raise InvalidRequest("max_age is negative", field="options.max_age")
+    return Wishes(
+        max_age_s=seconds(options.max_age) if options.HasField("max_age") else None,
+        cache_only=options.cache_only,
+        no_cache=options.no_cache,
+        allow_stale_on_error=options.allow_stale_on_error,
+        not_before=options.not_before.ToNanoseconds() / 1e9 if options.HasField("not_before") else 0.0,
+    )
+
+
+def freshness(found: Freshness) -> common_pb2.Freshness:
+    """Writes Freshness."""
+    return common_pb2.Freshness(
+        fetched_at=timestamp(found.fetched_at),
+        source=cast(common_pb2.FreshnessSource.ValueType, int(found.source)),
+        stale=found.stale,
+        pending_writes=found.pending_writes,
+    )
+
+
+def timestamp(unix_seconds: float) -> Timestamp:
+    """Writes a moment."""
+    moment = Timestamp()
+    moment.FromNanoseconds(int(unix_seconds * 1e9))
+    return moment
+
+
+def seconds(duration: Duration) -> float:
+    """Reads a duration."""
+    return duration.ToNanoseconds() / 1e9
+
+
+def path_of_run(path: str, defaults: common_pb2.PathDefaults, account: Account) -> RunPath:
+    """Parses a run's path, completed by the caller's defaults and the account's entity."""
+    return run_path(path, defaults.entity or account.viewer.entity, defaults.project)
+
+
+def path_of_project(path: str, defaults: common_pb2.PathDefaults, account: Account) -> ProjectPath:
+    """Parses a project's path, completed by the caller's defaults and the account's entity."""
+    return project_path(path, defaults.entity or account.viewer.entity, defaults.project)
+
+
+def wait(call: Call) -> Wait:
+    """Returns how long a unary call may wait; raises DeadlineExceeded when its time is up already."""
+    left = call.deadline_s if call.deadline_s is not None else LONGEST_REQUEST_S
+    if left <= 0:
+        raise DeadlineExceeded("the call's deadline passed before it was begun")
+    return Wait(asyncio.get_running_loop().time() + max(left * 0.5, left - ANSWER_MARGIN_S))
+
+
+def waits(call: Call) -> Waits:
+    """Returns how long each request of a stream may wait: to the call's deadline if it has one."""
+
+    def each() -> Wait:
+        if call.deadline_s is not None:
+            found = wait(call)
+        else:
+            found = Wait(asyncio.get_running_loop().time() + LONGEST_REQUEST_S)
+        found.urgency = Urgency.BULK
+        return found
+
+    return each
+
+
+def page_size(asked: int, default: int, largest: int) -> int:
+    """Reads a page size: 0 is the default, too much is cut, less than nothing is refused."""
+    if asked < 0:
+        raise InvalidRequest(f"page_size is {asked}; it must be 0 (the default) or more", field="page_size")
+    return min(asked or default, largest)
+
+
+def with_runs(message: Message, bodies: Sequence[bytes]) -> bytes:
+    """Serialises a message with these runs in its field 1, which all messages with runs have for that.
+
+    The runs stay the bytes they are: putting serialised fields one after the other is what protobuf does itself.
+    """
+    pieces = [message.SerializeToString()]
+    for body in bodies:
+        pieces += [b"\x0a", _varint(len(body)), body]
+    return b"".join(pieces)
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

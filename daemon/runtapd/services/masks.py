@@ -1,0 +1,114 @@
+"""Read masks: which fields of a run a caller wants, down to keys of config and summary. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from runtap.v1 import runs_pb2 as pb
+from runtapd.faults import InvalidRequest
+from runtapd.model import jsontext
+from runtapd.model.encode import document_field
+from runtapd.model.run import DocumentKind
+
+_ALWAYS = frozenset(
+    {"storage_id", "entity", "project", "run_id", "path", "state", "etag", "revision", "pending_writes"}
+)
+_FIELDS = frozenset(field.name for field in pb.Run.DESCRIPTOR.fields)
+_KEYED = {"config_json": DocumentKind.CONFIG, "summary_json": DocumentKind.SUMMARY}
+_DOCUMENT_FIELDS = {document_field(kind): kind for kind in DocumentKind}
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """What to keep of a run."""
+
+    fields: frozenset[str]
+    keys: Mapping[DocumentKind, tuple[tuple[str, ...], ...]]
+    """Documents of which only these key paths are wanted."""
+
+
+def parse(mask: FieldMask) -> Mask | None:
+    """Reads a mask; None means everything. Raises InvalidRequest naming the path that is not one."""
+    if not mask.paths:
+        return None
+    fields = set(_ALWAYS)
+    keys: dict[DocumentKind, list[tuple[str, ...]]] = {}
+    for path in mask.paths:
+        name, dot, rest = path.partition(".")
+        if name not in _FIELDS or name == "omitted" or (dot and name not in _KEYED):
+            raise InvalidRequest(
+                f"{path!r} is not a field of Run; key paths go below config_json and summary_json only",
+                field="read_mask",
+            )
+        if not dot:
+            fields.add(name)
+        else:
+            keys.setdefault(_KEYED[name], []).append(tuple(rest.split(".")))
+    return Mask(
+        frozenset(fields),
+        {kind: tuple(paths) for kind, paths in keys.items() if document_field(kind) not in fields},
+    )
+
+
+def wanted_oversize(mask: Mask | None, oversize: tuple[tuple[DocumentKind, int], ...]) -> list[DocumentKind]:
+    """Returns the documents that lie outside the message and of which the mask wants keys."""
+    return [] if mask is None else [kind for kind, _ in oversize if kind in mask.keys]
+
+
+def apply(mask: Mask, body: bytes, oversize: Mapping[DocumentKind, bytes]) -> bytes:
+    """Returns the run with only what the mask keeps; `oversize` are documents from `wanted_oversize`."""
+    run = pb.Run.FromString(body)
+    texts: dict[str, str] = {}
+    for kind, paths in mask.keys.items():
+        name = document_field(kind)
+        text: str | bytes | None = oversize.get(kind) or (getattr(run, name) if run.HasField(name) else None)  # type: ignore[arg-type]
+        if text:
+            texts[name] = _only(jsontext.loads(text), paths, wrapped=kind is DocumentKind.CONFIG)
+    for field, _ in run.ListFields():
+        if field.name not in mask.fields and field.name != "omitted":
+            run.ClearField(field.name)  # type: ignore[arg-type]
+    kept = [o for o in run.omitted if document_field(DocumentKind(o.document)) in mask.fields]
+    del run.omitted[:]
+    run.omitted.extend(kept)
+    for name, masked in texts.items():
+        setattr(run, name, masked)
+    return run.SerializeToString()
+
+
+def _only(document: Any, paths: tuple[tuple[str, ...], ...], *, wrapped: bool) -> str:
+    """Returns the document with only these key paths; of config the plain value paths."""
+    kept: dict[str, Any] = {}
+    for path in paths:
+        # A key may itself hold dots: the longest match of the first keys wins.
+        found = _find(document, path, wrapped=wrapped)
+        if found is None:
+            continue
+        keys, value = found
+        here = kept
+        for key in keys[:-1]:
+            here = here.setdefault(key, {})
+        here[keys[-1]] = value
+    return jsontext.dumps(jsontext.spelled_out(kept))
+
+
+def _find(document: Any, path: tuple[str, ...], *, wrapped: bool) -> tuple[list[str], Any] | None:
+    if not isinstance(document, dict):
+        return None
+    for length in range(len(path), 0, -1):
+        key = ".".join(path[:length])
+        if key not in document:
+            continue
+        value = document[key]
+        if length == len(path):
+            return [key], value
+        if wrapped and isinstance(value, dict) and "value" in value:
+            below = _find(value["value"], path[length:], wrapped=False)
+            return None if below is None else ([key, "value", *below[0]], below[1])
+        below = _find(value, path[length:], wrapped=False)
+        if below is not None:
+            return [key, *below[0]], below[1]
+    return None
