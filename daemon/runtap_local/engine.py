@@ -16,8 +16,9 @@ from graphql import (
     build_schema,
     execute_sync,
 )
-from runtap_query import QueryError
 from sqlalchemy import Connection
+
+from runtap_query import QueryError
 
 from . import jsontext
 from .documents import Documents, InvalidDocument

@@ -48,15 +48,25 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
-    def acquire(self, *, wait: bool = False) -> bool:
-        """Take the lock; without ``wait``, False where another process has it."""
+    def acquire(self) -> bool:
+        """Take the lock; False where another process has it."""
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 return False
             raise
         return True
+
+    def is_held(self) -> bool:
+        """Whether somebody has the lock. Asking is shared, so that those who ask do not take each other for holders."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return True
+            raise
+        return False
 
     def release(self) -> None:
         """Let go of it."""
@@ -91,7 +101,7 @@ class Home:
         """Whether a process serves this folder now."""
         lock = self.serving_lock()
         try:
-            return not lock.acquire()
+            return lock.is_held()
         finally:
             lock.release()
 

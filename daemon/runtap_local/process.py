@@ -27,7 +27,8 @@ def started_mark(pid: int) -> str | None:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    return text.rpartition(")")[2].split()[19]
+    values = text.rpartition(")")[2].split()
+    return None if values[0] == "Z" else values[19]  # a zombie has ended; only its parent does not know yet
 
 
 def start(home: Home, settings: Settings, port: int | None) -> Info:
@@ -65,7 +66,8 @@ def stop(home: Home, settings: Settings) -> bool:
         if info is None or info.pid is None:
             return False
         _signal(info, signal.SIGTERM)
-        while home.is_served():
+        # The lock is freed a moment before the process is gone; a caller may want to delete the folder next.
+        while home.is_served() or _is_same(info):
             if time.monotonic() > deadline:
                 _signal(info, signal.SIGKILL)
                 deadline += 2.0

@@ -37,7 +37,7 @@ class Settings:
     """How long ``start`` waits until the server answers."""
     stop_deadline_s: float = 5.0
     """How long ``stop`` waits before it ends the server the hard way."""
-    drain_s: float = 1.5
+    drain_s: int = 1
     """How long requests under way may take to finish once the server was told to stop."""
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         if text is None or field.name == "home":
             continue
         try:
-            values[field.name] = int(text) if field.type in (int, "int") else float(text)
+            values[field.name] = int(text) if field.type is int else float(text)
         except ValueError:
             raise SettingsError(f"{_PREFIX}{field.name.upper()} must be a number, not {text!r}") from None
     return Settings(**values)

@@ -45,7 +45,7 @@ def _upsert(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         return _upsert_by_name(info, input, values)
     # The SDK names the run beside its id, the Public API does not: only the SDK goes on logging to it.
     if input.get("modelName"):
-        values = {**_continued(addressed), **values}
+        values = {**_continued(addressed, context.now), **values}
     run_store.change(context.connection, addressed.pk, context.now, values)
     return {"bucket": run_store.by_pk(context.connection, addressed.pk), "inserted": False}
 
@@ -65,14 +65,16 @@ def _upsert_by_name(info: Info, input: dict[str, Any], values: dict[str, Any]) -
         pk = run_store.create(context.connection, project.pk, name, context.viewer.pk, context.now, values)
     else:
         pk = found.pk
-        run_store.change(context.connection, pk, context.now, {**_continued(found), **values})
+        run_store.change(context.connection, pk, context.now, {**_continued(found, context.now), **values})
     project_store.touch(context.connection, project.pk, context.now)
     return {"bucket": run_store.by_pk(context.connection, pk), "inserted": found is None}
 
 
-def _continued(run: Row[Any]) -> dict[str, Any]:
-    """A run that is set up again runs again: this is how the SDK resumes one."""
-    return {"state": "running", "exit_code": None, "stop_requested": False} if run.state != "running" else {}
+def _continued(run: Row[Any], now: int) -> dict[str, Any]:
+    """A run that is set up again runs again: this is how the SDK resumes one. It was heard of now, not long ago."""
+    if run.state == "running":
+        return {"heartbeat_at": now}
+    return {"state": "running", "exit_code": None, "stop_requested": False, "heartbeat_at": now}
 
 
 def _values(input: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from .tables import SCHEMA_VERSION, meta, metadata
 
@@ -26,7 +27,11 @@ class Database:
         self._writer = self._engine.execution_options(**{_WRITES: True})
         # SQLite has one writer at a time; waiting here is fair and quick, waiting inside SQLite is polling.
         self._write_lock = threading.Lock()
-        self._prepare(path)
+        try:
+            self._prepare(path)
+        except SQLAlchemyError as error:
+            self.close()
+            raise DatabaseError(f"cannot use the database {path}: {getattr(error, 'orig', error)}") from None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runtap_query import Filter, Order, compile_filter, parse_filter, parse_order, sort_documents
 from sqlalchemy import Connection, Row, select
+
+from runtap_query import Filter, Order, compile_filter, parse_filter, parse_order, sort_documents
 
 from .. import jsontext
 from . import runs as run_store

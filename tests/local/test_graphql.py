@@ -1,0 +1,162 @@
+"""Documents as real clients send them, and those that nobody should."""
+
+import json
+
+import pytest
+from graphql import build_client_schema, get_introspection_query
+
+from tests.local.client import RUNS, Client
+
+
+def test_empty_operation_name_and_unknown_variables_are_tolerated(client: Client) -> None:
+    data = client.query("query V { viewer { id entity username email flags } }", withRuns=False)
+    assert data["viewer"]["entity"] == client.entity
+    assert json.loads(data["viewer"]["flags"]) == {}
+
+
+def test_an_operation_is_chosen_by_name(client: Client) -> None:
+    document = "query A { viewer { id } } query B { viewer { entity } }"
+    body = {"query": document, "operationName": "B"}
+    assert client.request("POST", "/graphql", json=body).json() == {
+        "data": {"viewer": {"entity": client.entity}}
+    }
+    status, text = client.errors(document)
+    assert status == 400 and "exactly one operation" in text
+    response = client.request("POST", "/graphql", json={**body, "operationName": "C"})
+    assert response.status_code == 400 and "no operation named 'C'" in response.text
+
+
+def test_aliases_and_fragments(client: Client) -> None:
+    client.upsert("r1")
+    data = client.query(
+        'query Q($e: String) { a: model(name: "p", entityName: $e) { b: bucket(name: "r1", missingOk: true) '
+        '{ ...F } c: bucket(name: "none") { ...F } } } fragment F on Run { what: name __typename }',
+        e=client.entity,
+    )
+    assert data == {"a": {"b": {"what": "r1", "__typename": "Run"}, "c": None}}
+
+
+def test_viewer_entities_and_server_info(client: Client) -> None:
+    data = client.query(
+        "query Q($e: String!) { viewer { name apiKeys { edges { node { id } } } teams { edges { node { name } } } } "
+        "entity(name: $e) { id isTeam members { username } organization { coreWeaveOrganizationId } } "
+        'other: entity(name: "local") { id } users(query: $e) { edges { node { id name } } } '
+        "serverInfo { features { name isEnabled } cliVersionInfo latestLocalVersionInfo { outOfDate } } }",
+        e=client.entity,
+    )
+    assert data["viewer"]["name"] == client.entity
+    assert data["viewer"]["teams"]["edges"] == [{"node": {"name": client.entity}}]
+    assert data["entity"]["members"] == [{"username": client.entity}]
+    assert data["other"] is None
+    assert data["users"]["edges"][0]["node"]["name"] == client.entity
+    features = {feature["name"]: feature["isEnabled"] for feature in data["serverInfo"]["features"]}
+    assert features["MARK_RUN_FILES_UPLOADED"] is True
+    assert "max_cli_version" in data["serverInfo"]["cliVersionInfo"]
+
+
+def test_projects_come_most_recent_first_in_pages(client: Client) -> None:
+    for name in ("one", "two", "three"):
+        made = client.query(
+            "mutation C($i: UpsertModelInput!) { result: upsertModel(input: $i) "
+            "{ project { id name entityName } model { name } inserted } }",
+            i={"name": name, "entityName": client.entity},
+        )["result"]
+        assert made["inserted"] and made["model"]["name"] == name
+    document = (
+        "query P($e: String, $c: String) { models(entityName: $e, after: $c, first: 2) "
+        "{ edges { node { name isBenchmark createdAt user { id name } } cursor } pageInfo { endCursor hasNextPage } } }"
+    )
+    first = client.query(document, e=client.entity, c=None)["models"]
+    assert [edge["node"]["name"] for edge in first["edges"]] == ["three", "two"]
+    assert first["pageInfo"] == {"endCursor": first["edges"][-1]["cursor"], "hasNextPage": True}
+    second = client.query(document, e=client.entity, c=first["pageInfo"]["endCursor"])["models"]
+    assert [edge["node"]["name"] for edge in second["edges"]] == ["one"]
+    assert second["pageInfo"]["hasNextPage"] is False
+    assert client.query(document, e="local", c=None)["models"]["edges"] == []
+
+
+def test_sweeps_are_empty_for_now(client: Client) -> None:
+    client.upsert("r1")
+    data = client.query(
+        'query S($e: String!) { project(name: "p", entityName: $e) { totalSweeps '
+        'sweeps(filters: "{}", first: 5) { edges { node { id bestLoss config } } pageInfo { hasNextPage } } '
+        'sweep(sweepName: "x") { id name state } } }',
+        e=client.entity,
+    )
+    assert data["project"] == {
+        "totalSweeps": 0,
+        "sweeps": {"edges": [], "pageInfo": {"hasNextPage": False}},
+        "sweep": None,
+    }
+
+
+def test_what_is_not_there_is_named(client: Client) -> None:
+    status, text = client.errors("mutation M { upsertSweep(input: {}) { sweep { id } } }")
+    assert status == 400 and "upsertSweep" in text
+    status, text = client.errors("query { viewer { ")
+    assert status == 400 and "Syntax Error" in text
+
+
+def test_the_schema_can_be_learnt_by_introspection(client: Client) -> None:
+    schema = build_client_schema(client.query(get_introspection_query()))
+    assert "updatedAt" in schema.type_map["Run"].fields  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ("query { viewer " + "{ a " * 60 + "}" * 60 + "}", "nests deeper"),
+        ("query {" + " ".join(f"a{n}: viewer {{ id }}" for n in range(3000)) + "}", "fields"),
+        ("query { viewer { id } } #" + "x" * 300_000, "longer than"),
+        (
+            'query { project(name: "p") { runs { edges { node { project { runs { edges { node { id } } } } } } } } }',
+            "list of runs inside",
+        ),
+        ("query { viewer { ...A } } fragment A on User { ...B } fragment B on User { ...A }", "spread"),
+    ],
+)
+def test_documents_are_bounded(client: Client, document: str, expected: str) -> None:
+    status, text = client.errors(document)
+    assert status == 400 and expected in text
+
+
+def test_fragments_are_counted_written_out(client: Client) -> None:
+    doubling = "".join(f"fragment F{n} on User {{ ...F{n + 1} a: id ...F{n + 1} }} " for n in range(20))
+    status, text = client.errors("query { viewer { ...F0 } } " + doubling + "fragment F20 on User { id }")
+    assert status == 400 and "more than" in text
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"[1]", 400),
+        (b"{}", 400),
+        (b'{"query": 1}', 400),
+        (b'{"query": "{ viewer { id } }", "variables": []}', 400),
+        (b"\xff\xfe", 400),
+        (b"[" * 100_000, 400),
+    ],
+)
+def test_broken_bodies_are_refused(client: Client, body: bytes, status: int) -> None:
+    response = client.request("POST", "/graphql", data=body)
+    assert response.status_code == status
+    assert response.json()["errors"][0]["message"]
+
+
+def test_unknown_pages_and_methods_are_not_found(client: Client) -> None:
+    # Not 405: the SDK repeats that twenty times.
+    for method, path in (("GET", "/graphql"), ("GET", "/"), ("POST", "/oidc/token"), ("DELETE", "/healthz")):
+        response = client.request(method, path)
+        assert response.status_code == 404 and response.json()["errors"][0]["message"]
+
+
+def test_operations_are_counted_by_their_name_in_the_document(client: Client) -> None:
+    before = client.request("GET", "/runtap/stats").json()
+    client.upsert("r1")
+    client.post(RUNS, project="p", entity=client.entity)
+    client.stream("r1")
+    after = client.request("GET", "/runtap/stats").json()
+    assert after["operations"]["Runs"] == before["operations"].get("Runs", 0) + 1
+    assert after["requests"] - before["requests"] == 3
+    assert after["kinds"]["file_stream"] == before["kinds"].get("file_stream", 0) + 1
