@@ -238,14 +238,19 @@ def _expectation(number: int, item: runs_pb2.Expectation) -> Expectation:
         )
     if item.path:
         raise InvalidRequest(f"{field}.path is for config and summary only", field=f"{field}.path")
-    parsed = jsontext.loads(value or "null")
-    right = isinstance(parsed, list) if item.field == "tags" else isinstance(parsed, str)
-    if parsed is not None and not right:
-        what = "a list of strings" if item.field == "tags" else "a string"
-        raise InvalidRequest(
-            f"{field}.value_json for {item.field} must be {what}, as JSON text", field=f"{field}.value_json"
-        )
+    _check_value(f"{field}.value_json", item.field, jsontext.loads(value or "null"))
     return Expectation(item.field, (), value)
+
+
+def _check_value(field: str, of: str, value: Any) -> None:
+    """Checks what is expected of tags or a plain field; None is nothing there."""
+    if value is None:
+        return
+    if of == "tags":
+        if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+            raise InvalidRequest(f"{field} must be a list of strings for tags, as JSON text", field=field)
+    elif not isinstance(value, str):
+        raise InvalidRequest(f"{field} must be a string for {of}, as JSON text", field=field)
 
 
 def _conflict(conflict: Conflict) -> writes_pb2.Conflict:
