@@ -54,6 +54,7 @@ async def run(settings: Settings, ready: Readiness, build: Build = build_parts) 
             server = _build_server(settings, endpoint, parts, life, logs, lag)
             await server.start()
             failpoint("life-bound")
+            _handle_signals(endpoint, life)
             endpoint.publish()
             failpoint("life-published")
             ready.started(endpoint.instance_id, endpoint.address)
@@ -131,8 +132,7 @@ def _build_server(
 
 @asynccontextmanager
 async def _watched(settings: Settings, endpoint: Endpoint, life: Life, lag: LagMeter) -> AsyncIterator[None]:
-    """Whatever may end the daemon is looked after while the block runs; signals even after it."""
-    _handle_signals(endpoint, life)
+    """What may end the daemon from inside is looked after while the block runs."""
     watches: list[Coroutine[Any, Any, None]] = [
         lag.run(),
         end_when_replaced(life, endpoint.is_ours, environment_is_gone),

@@ -14,6 +14,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import runtapd
 from runtapd.settings import Settings, SettingsError
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  # the top of the process; the log has the traceback
         failure = StartFailure("internal", f"the daemon failed: {type(error).__name__}: {error}")
     ready.failed(failure)
-    sys.stderr.write(f"runtapd: {failure.message}\n")
+    with suppress(OSError):  # stderr may be a file on the full disk
+        os.write(sys.stderr.fileno(), f"runtapd: {failure.message}\n".encode())
     return failure.exit_code
 
 

@@ -201,7 +201,8 @@ def _socket_path(runtime_dir: Path) -> Path:
     path = runtime_dir / name
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
         return path
-    return Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER_PREFIX)) / name  # mkdtemp makes it 0700
+    # Not TMPDIR, which may be long too. mkdtemp makes the folder 0700.
+    return Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER_PREFIX, dir="/tmp")) / name
 
 
 def _remove_leftovers(runtime_dir: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import queue
 import re
 import time
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -104,7 +105,8 @@ class Logs:
         logging.getLogger().removeHandler(self._handler)
         logging.captureWarnings(False)
         self._writer.stop()
-        self._file.close()
+        with suppress(OSError):  # the disk may be full
+            self._file.close()
 
 
 def _timestamp(seconds: float) -> str:

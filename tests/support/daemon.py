@@ -26,6 +26,8 @@ import psutil  # type: ignore[import-untyped]
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 15.0
 CLIENT = "test/1/0"
+ODD_DAEMON = (str(Path(__file__).with_name("odd_daemon.py")),)
+"""The program of a daemon whose RunService misbehaves."""
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
 
 
@@ -149,7 +151,8 @@ def start_daemon(
     home: Path,
     env: Mapping[str, str] | None = None,
     *,
-    args: Sequence[str] = (),
+    program: Sequence[str] = ("-m", "runtapd"),
+    python: str = sys.executable,
     secrets: Sequence[str] = (),
     preexec: Callable[[], None] | None = None,
 ) -> Daemon:
@@ -159,7 +162,7 @@ def start_daemon(
     reader, writer = os.pipe()
     with open(output_path, "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "runtapd", "--ready-fd", str(writer), "--start-reason", "test", *args],
+            [python, *program, "--ready-fd", str(writer), "--start-reason", "test"],
             env=_environment(home, env or {}),
             cwd="/",
             stdin=subprocess.DEVNULL,

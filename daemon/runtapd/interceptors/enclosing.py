@@ -7,7 +7,7 @@ Owns the four shapes (unary or streaming, each way) and the two ways a servicer 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, TypeAlias
 
@@ -34,7 +34,7 @@ def enclosed(handler: Handler, enclosure: Enclosure) -> Handler:
     async def stream(request: Any, context: Context) -> None:
         async with enclosure(context):
             answer = behaviour(decode(handler, request), context)
-            if isinstance(answer, AsyncIterator):
+            if isinstance(answer, AsyncGenerator):
                 await _write_all(answer, context)
             else:
                 await answer
@@ -52,10 +52,10 @@ def refusing(fault: Fault) -> Handler:
     async def refuse(requests: object, context: object) -> None:
         raise fault
 
-    return grpc.stream_stream_rpc_method_handler(refuse)  # type: ignore[arg-type]  # the stub knows sync only
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
-async def _write_all(messages: AsyncIterator[Any], context: Context) -> None:
+async def _write_all(messages: AsyncGenerator[Any, None], context: Context) -> None:
     # Closed explicitly: a generator that is cut short must let go of what it holds now, not when it is collected.
     async with aclosing(messages) as open_messages:
         async for message in open_messages:
