@@ -32,7 +32,8 @@ CHANNEL_OPTIONS = (
     ("grpc.default_authority", "localhost"),  # servers in Rust and .NET refuse a quoted socket path
     ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    # Not a pause but how long one attempt may take: with 50 ms a busy machine makes a living daemon look dead.
+    ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.max_receive_message_length", 16 * 1024**2),
     ("grpc.use_local_subchannel_pool", 1),  # a forked child's channel must not share its parent's connection

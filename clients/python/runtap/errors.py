@@ -209,6 +209,7 @@ BY_REASON: Mapping[str, type[CommError]] = {
     "UNSPECIFIED": CommError,
     "TOKEN_INVALID": DaemonError,
     "DAEMON_DRAINING": DaemonError,
+    "DAEMON_NOT_IDLE": DaemonError,
     "INTERNAL_ERROR": DaemonError,
     "NOT_IMPLEMENTED": DaemonError,
     "CLIENT_LIMIT": RateLimitError,
