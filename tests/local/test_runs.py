@@ -181,7 +181,8 @@ def test_filters_that_make_no_sense_are_bad_requests(
 ) -> None:
     client.upsert("r")
     status, text = client.errors(
-        'query Q($f: JSONString, $o: String) { project(name: "p") { runs(filters: $f, order: $o) { edges { cursor } } } }',
+        "query Q($f: JSONString, $o: String) "
+        '{ project(name: "p") { runs(filters: $f, order: $o) { edges { cursor } } } }',
         f=filters,
         o=order,
     )
