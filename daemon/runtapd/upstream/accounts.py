@@ -134,8 +134,8 @@ class Accounts:
         if store:
             self._stored_keys[account.account_id] = found.api_key
             account.stored = True
-        if make_default or not self._default:
-            # The first account serves raw stubs that say nothing; later ones only take over when asked to.
+        if make_default:
+            # Only ever when asked to: calls that name no account must not reach a server by accident.
             self._default = account.account_id
         self._save()
         self.on_login(account.account_id)
