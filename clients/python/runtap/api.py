@@ -1,0 +1,232 @@
+"""`Api`: where every script begins. A login, defaults for paths, and the ways to runs."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from runtap.errors import InvalidRequestError
+from runtap.run_object import Run
+from runtap.runs import Query, Runs
+from runtap.session import Session
+from runtap.values import json_text, plain
+
+if TYPE_CHECKING:
+    from runtap.v1 import runs_pb2
+
+Path = str | Sequence[str]
+
+
+class Viewer:
+    """The user whose key is used. `str()` is the login name."""
+
+    def __init__(self, username: str, entity: str, email: str, teams: Sequence[str], user_id: str) -> None:
+        self.id = user_id
+        self.username = username
+        """The login name."""
+        self.name = username
+        self.entity = entity
+        """The entity for paths without one."""
+        self.email = email
+        """The mail address; empty where the server does not say."""
+        self.teams = list(teams)
+        """Teams the user belongs to."""
+
+    def __str__(self) -> str:
+        return self.username
+
+    def __repr__(self) -> str:
+        return f"<Viewer {self.username}>"
+
+
+class Api:
+    """A login on one server, and how its data is read. Thread-safe, picklable, and cheap to make.
+
+    Arguments:
+        overrides: `base_url` of another server, and defaults for `entity`, `project` and `run` where paths leave them
+            out. They come before WANDB_BASE_URL, WANDB_ENTITY, WANDB_PROJECT and settings files.
+        timeout: seconds one request may take, 60 by default. Streams of rows are not limited.
+        api_key: the key; otherwise it is looked for as the wandb SDK does: WANDB_API_KEY, netrc, settings.
+        base_url: the server; "local" is the local server of this machine.
+        max_age: seconds; answers as young as this are taken from the cache without asking the server. By default
+            running runs are trusted 5 s, lists 10 s, finished runs 5 minutes, and nothing that was fetched over 10 s
+            before this object was made.
+        offline: True reads the cache only and raises NotInCacheError for what is not there.
+        stale_ok: True gives an older answer, with a StaleWarning, when the server cannot be reached.
+
+    Raises:
+        UsageError: when no key is found. AuthenticationError: when the server refuses it.
+        CommError: when the server cannot be reached. DaemonError: when the daemon cannot be started.
+    """
+
+    def __init__(
+        self,
+        overrides: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        max_age: float | None = None,
+        offline: bool = False,
+        stale_ok: bool = False,
+    ) -> None:
+        chosen = dict(overrides or {})
+        for name, seconds in (("timeout", timeout), ("max_age", max_age)):
+            if seconds is not None and seconds < 0:
+                raise _refused(name, f"{name} is a number of seconds, not {seconds}")
+        self._run = str(chosen.get("run") or "")
+        self._session = Session(
+            base_url=str(base_url or chosen.get("base_url") or "").rstrip("/"),
+            api_key=api_key or "",
+            timeout=timeout,
+            max_age=max_age,
+            offline=offline,
+            stale_ok=stale_ok,
+        )
+        self._session.entity = str(chosen.get("entity") or chosen.get("username") or "")
+        self._session.project = str(chosen.get("project") or "")
+
+    def __repr__(self) -> str:
+        return f"<Api {self._session.viewer.username} at {self._session.base_url}>"
+
+    @property
+    def client(self) -> Session:
+        """The login that all objects of this Api share."""
+        return self._session
+
+    @property
+    def viewer(self) -> Viewer:
+        """The user whose key is used."""
+        viewer = self._session.viewer
+        return Viewer(viewer.username, viewer.entity, viewer.email, viewer.teams, viewer.id)
+
+    @property
+    def default_entity(self) -> str:
+        """The entity for paths without one."""
+        return self._session.defaults().entity
+
+    @property
+    def settings(self) -> dict[str, str | None]:
+        """Server and defaults for paths: `base_url`, `entity`, `project`, `run`."""
+        defaults = self._session.defaults()
+        return {
+            "base_url": self._session.base_url,
+            "entity": defaults.entity or None,
+            "project": defaults.project or None,
+            "run": self._run or None,
+        }
+
+    def flush(self) -> None:
+        """From now on, nothing that was fetched before this moment is used without asking the server.
+
+        Runs already held change by `run.load()`; edits in them survive. Other programs are not touched.
+        """
+        self._session.flush()
+
+    def run(self, path: Path = "") -> Run:
+        """Reads one run.
+
+        Arguments:
+            path: `entity/project/run_id`; `project/run_id` or `run_id` with defaults; the URL of the run's page; or
+                another run's `path`. Empty: the `run` of the overrides.
+
+        Raises:
+            RunNotFoundError: when there is no such run, or it is not shown to this account. InvalidRequestError: (a
+            ValueError) when the path is none. CommError: when it cannot be read.
+        """
+        from runtap.v1 import runs_pb2
+
+        wanted = _joined(path) or self._run
+        if not wanted:
+            raise _refused(
+                "path", "no run is named: give api.run(path), or Api({'run': ...})", "INVALID_PATH"
+            )
+        request = runs_pb2.GetRunRequest(
+            path=wanted, defaults=self._session.defaults(), options=self._session.options()
+        )
+        answer: runs_pb2.GetRunResponse = self._session.call("runs.GetRun", request)
+        freshness = self._session.fresh(answer.freshness, f"run {answer.run.path}")
+        return Run(self._session, answer.run, freshness)
+
+    def runs(
+        self,
+        path: Path | None = "",
+        filters: Mapping[str, Any] | str | None = None,
+        order: str | None = "-created_at",
+        per_page: int | None = None,
+        include_sweeps: bool = True,
+        lazy: bool = False,
+        *,
+        on_error: Literal["raise", "warn"] = "raise",
+    ) -> Runs:
+        """The runs of a project that match, in order. Nothing is fetched until they are looked at.
+
+        Arguments:
+            path: `entity/project`, or `project` with the default entity. Empty: the default project.
+            filters: a query in MongoDB's language: `{"state": "finished", "config.lr": {"$lt": 0.1}}`; None: all.
+            order: a column with a sign: `-created_at` is newest first, `+summary.loss` smallest first. Runs without the
+                value come last both ways.
+            per_page: most runs to fetch at once. By default 50 first, then up to 1,000.
+            include_sweeps, lazy: accepted for scripts written for wandb; everything comes with the page here.
+            on_error: what iterating does after all good runs when others could not be read: "raise" or "warn".
+
+        Raises:
+            InvalidRequestError: (a ValueError) for arguments that mean nothing. What only the server's side can tell
+            (an unknown project, a bad filter) is a CommError when the runs are first looked at.
+        """
+        if per_page is not None and (isinstance(per_page, bool) or per_page < 1):
+            raise _refused("per_page", f"per_page is a number above 0, not {per_page!r}")
+        if on_error not in ("raise", "warn"):
+            raise _refused("on_error", f'on_error is "raise" or "warn", not {on_error!r}')
+        filter_json, inner_order = _filter(filters)
+        query = Query(
+            project=_joined(path),
+            filter_json=filter_json,
+            order=inner_order or order or "",
+            per_page=per_page or 0,
+            on_error=on_error,
+        )
+        return Runs(self._session, query)
+
+
+def _joined(path: Path | None) -> str:
+    """A path as text, whether it came as text or in parts."""
+    return path if isinstance(path, str) else "/".join(path or ())
+
+
+def _filter(filters: Mapping[str, Any] | str | None) -> tuple[str, str]:
+    """Filter as JSON text, and the order that stood in its place (an example of wandb's reference does that)."""
+    if not filters:
+        return "", ""
+    if isinstance(filters, str):
+        return _checked(filters), ""
+    if "order" not in filters:
+        return json_text(plain(filters, "filters")), ""
+    if len(filters) > 1:
+        raise _refused(
+            "filters", "order is no filter; write api.runs(path, filters, order=...)", "INVALID_FILTER"
+        )
+    warnings.warn(
+        f"order stands in filters; write api.runs(path, order={filters['order']!r})",
+        UserWarning,
+        stacklevel=3,
+    )
+    return "", str(filters["order"])
+
+
+def _checked(filters: str) -> str:
+    try:
+        json.loads(filters)
+    except ValueError as error:
+        raise _refused(
+            "filters",
+            f'filters given as text are JSON, such as \'{{"state": "finished"}}\': {error}',
+            "INVALID_FILTER",
+        ) from error
+    return filters
+
+
+def _refused(field: str, message: str, reason: str = "INVALID_FIELD") -> InvalidRequestError:
+    return InvalidRequestError(message, ValueError(message), reason=reason, metadata={"field": field})

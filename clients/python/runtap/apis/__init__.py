@@ -1,0 +1,1 @@
+"""The path under which scripts written for the wandb SDK look for its Public API."""

@@ -1,0 +1,132 @@
+"""The JSON documents of one run: decoded at first touch, fetched when they were left out, compared when edited.
+
+A run arrives as one message that carries its documents as text. `base` decodes a text anew, which is what makes the
+untouched original cheap to keep; `live` is the one dict that people hold and change. What is too large for a message is
+left out by the daemon and read by ReadDocument here, invisibly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from runtap import edits
+from runtap.errors import CommError
+from runtap.values import unspelled
+
+if TYPE_CHECKING:
+    from runtap.session import Session
+    from runtap.v1 import runs_pb2
+
+INTERNAL_KEYS = ("_wandb", "wandb_version")
+"""Keys of a config that belong to the logger, not to the user."""
+
+_NUMBERS = {"config": 1, "summary": 2, "system_metrics": 3, "history_keys": 4, "notes": 5}
+"""`Document` of runs.proto by name; written out so that this module needs no stub."""
+
+
+class Documents:
+    """The documents of one run. Any number of threads may read; picklable."""
+
+    def __init__(self, session: Session, message: runs_pb2.Run) -> None:
+        self._session = session
+        self.message = message
+        self._fetched: dict[str, str] = {}
+        self._live: dict[str, dict[str, Any]] = {}
+
+    def live(self, name: str) -> dict[str, Any]:
+        """The one dict of this document that is handed out; changes in it are edits."""
+        held = self._live.get(name)
+        # setdefault is atomic: of two threads that decode at once, both get the same dict.
+        return held if held is not None else self._live.setdefault(name, self.base(name))
+
+    def base(self, name: str) -> dict[str, Any]:
+        """The document as the server holds it, a new dict each time."""
+        return _READERS[name](self.json(name))
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The document decoded as it is, internal keys and all; {} when the run has none."""
+        return decode(self._text(self.message, self._fetched, name), f"{name} of {self.message.path}")
+
+    def notes(self) -> str | None:
+        """The notes, also when they are too long for a message; None when never set."""
+        if self.message.HasField("notes"):
+            return self.message.notes
+        return self._text(self.message, self._fetched, "notes") or None
+
+    def changes(self, name: str) -> list[edits.Edit]:
+        """What was changed in this document since the run was read."""
+        held = self._live.get(name)
+        return edits.changes(self.base(name), held, name) if held is not None else []
+
+    def adopt(self, message: runs_pb2.Run, sent: Mapping[str, Sequence[edits.Edit]]) -> None:
+        """Takes the server's newer state of the run; edits that were not sent survive on top of it."""
+        fetched: dict[str, str] = {}
+        fresh: dict[str, dict[str, Any]] = {}
+        for name, held in self._live.items():
+            known = self.base(name)
+            edits.apply(sent.get(name, ()), known)
+            kept = edits.changes(known, held, name)
+            text = self._text(message, fetched, name)
+            fresh[name] = _READERS[name](decode(text, f"{name} of {message.path}"))
+            edits.apply(kept, fresh[name])
+        # Everything that can fail has been done; from here on the run is the new one.
+        self.message, self._fetched = message, fetched
+        for name, document in fresh.items():
+            edits.replace(self._live[name], document)
+
+    def _text(self, message: runs_pb2.Run, fetched: dict[str, str], name: str) -> str:
+        if name != "notes" and message.HasField(f"{name}_json"):  # type: ignore[arg-type]
+            return str(getattr(message, f"{name}_json"))
+        if name in fetched:
+            return fetched[name]
+        if any(omitted.document == _NUMBERS[name] for omitted in message.omitted):
+            fetched[name] = _read_document(self._session, message.path, _NUMBERS[name])
+            return fetched[name]
+        return ""
+
+
+def _read_document(session: Session, path: str, document: int) -> str:
+    from runtap.v1 import runs_pb2
+
+    request = runs_pb2.ReadDocumentRequest(
+        path=path, document=runs_pb2.Document.ValueType(document), options=session.options()
+    )
+    parts = [answer.data for answer in session.stream("runs.ReadDocument", request)]
+    return b"".join(parts).decode()
+
+
+def decode(text: str, what: str) -> dict[str, Any]:
+    """A JSON object; {} for no text. The standard decoder, because it keeps integers of any size."""
+    try:
+        value = json.loads(text) if text else {}
+    except ValueError as error:
+        raise CommError(f"the {what} is not JSON: {error}", error) from error
+    return value if isinstance(value, dict) else {}
+
+
+def unwrapped(value: Any) -> Any:
+    """The value of a config entry, which is wrapped as {"value": ...} except by some old writers."""
+    return value["value"] if isinstance(value, dict) and "value" in value else value
+
+
+def _user_config(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: unwrapped(value) for key, value in document.items() if key not in INTERNAL_KEYS}
+
+
+def _with_floats(document: dict[str, Any]) -> dict[str, Any]:
+    """A summary, with top-level texts that spell NaN and infinities as floats."""
+    return {key: unspelled(value) for key, value in document.items()}
+
+
+def _as_it_is(document: dict[str, Any]) -> dict[str, Any]:
+    return document
+
+
+_READERS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "config": _user_config,
+    "summary": _with_floats,
+    "system_metrics": _as_it_is,
+    "history_keys": _as_it_is,
+}

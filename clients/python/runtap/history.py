@@ -1,0 +1,121 @@
+"""`run.scan_history()`: all rows of a run as dicts, read while somebody iterates; and what all history calls share."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from runtap import row_groups
+from runtap.errors import InvalidRequestError
+from runtap.row_groups import HistoryRow
+
+if TYPE_CHECKING:
+    from runtap.session import Session
+    from runtap.v1 import history_pb2
+
+STREAMS = {"default": 1, "events": 2, "system": 2}
+"""`HistoryStream` of history.proto by the names of the wandb SDK; written out so that this module needs no stub."""
+
+
+class UnknownKeyWarning(UserWarning):
+    """A key was asked for that the run never logged, or keys that it never logged together."""
+
+
+class HistoryScan(Iterable[HistoryRow]):
+    """All rows of a run. Each `for` loop reads from the beginning; `next(scan)` works too. Picklable."""
+
+    def __init__(
+        self,
+        session: Session,
+        path: str,
+        *,
+        keys: Iterable[str] | None = None,
+        page_size: int = 1000,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        use_cache: bool = True,
+    ) -> None:
+        self._session = session
+        self._path = path
+        self._keys = checked_keys(keys)
+        self._page_size = checked_number("page_size", page_size, least=1)
+        self._min_step = None if min_step is None else checked_number("min_step", min_step)
+        self._max_step = None if max_step is None else checked_number("max_step", max_step)
+        self._use_cache = use_cache
+        self._own: Iterator[HistoryRow] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_own": None}
+
+    def __iter__(self) -> Iterator[HistoryRow]:
+        empty = True
+        unknown: tuple[str, ...] = ()
+        for group in row_groups.read(self._session, self._request()):
+            unknown = group.unknown_keys
+            empty = empty and not group.length
+            yield from group.rows()
+        if self._keys and empty:
+            _warn_of_nothing(self._path, self._keys, unknown)
+
+    def __next__(self) -> HistoryRow:
+        if self._own is None:
+            self._own = iter(self)
+        return next(self._own)
+
+    next = __next__
+
+    def __repr__(self) -> str:
+        return f"<HistoryScan of {self._path}>"
+
+    def _request(self) -> history_pb2.ReadHistoryRequest:
+        from runtap.v1 import history_pb2
+
+        return history_pb2.ReadHistoryRequest(
+            path=self._path,
+            keys=self._keys,
+            join=history_pb2.HISTORY_JOIN_INNER,
+            stream=history_pb2.HISTORY_STREAM_METRICS,
+            min_step=self._min_step,
+            max_step=self._max_step,
+            format=history_pb2.HISTORY_FORMAT_ARROW,
+            upstream_page_size=self._page_size,
+            options=self._session.options(no_cache=not self._use_cache),
+        )
+
+
+def checked_keys(keys: Iterable[str] | None) -> list[str]:
+    """The keys, each once; [] when all are wanted."""
+    listed = [keys] if isinstance(keys, str) else list(keys or ())
+    if isinstance(keys, str) or not all(isinstance(key, str) for key in listed):
+        raise refused("keys", f'keys is a list of strings, such as ["loss"], not {keys!r}')
+    return list(dict.fromkeys(listed))
+
+
+def checked_number(name: str, value: Any, *, least: int | None = None) -> int:
+    """An integer, in its range; numpy's integers are integers too."""
+    try:
+        number = value.__index__()
+    except AttributeError:
+        raise refused(name, f"{name} is an integer, not {value!r}") from None
+    if isinstance(value, bool) or (least is not None and number < least):
+        raise refused(name, f"{name} is an integer of {least or 0} or more, not {value!r}")
+    return int(number)
+
+
+def refused(field: str, message: str) -> InvalidRequestError:
+    """An argument that means nothing."""
+    return InvalidRequestError(
+        message, ValueError(message), reason="INVALID_FIELD", metadata={"field": field}
+    )
+
+
+def _warn_of_nothing(path: str, keys: list[str], unknown: tuple[str, ...]) -> None:
+    if unknown:
+        text = f"{path} never logged {', '.join(unknown)}"
+    else:
+        text = (
+            f"no row of {path} has all of {', '.join(keys)}: each was logged, but never in the same step; "
+            "history(keys=...) gives rows that have at least one"
+        )
+    warnings.warn(text, UnknownKeyWarning, stacklevel=3)

@@ -1,0 +1,228 @@
+"""`Run`: one run as read from the server, with edits on top, and what can be asked of it and sent.
+
+Named so because `runtap.run` is a name of the wandb SDK, which runtap passes on. What a run has is `run_attributes.py`,
+sending is `writes.py`, rows are `history.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from runtap import writes
+from runtap.edits import ABSENT, apply_tags
+from runtap.freshness import Freshness
+from runtap.run_attributes import RunAttributes, RunPath, User
+from runtap.run_summary import Summary
+
+if TYPE_CHECKING:
+    from runtap.history import HistoryScan
+    from runtap.session import Session
+    from runtap.v1 import common_pb2, runs_pb2
+
+__all__ = ["Run", "RunPath", "User"]
+
+UNFINISHED = frozenset({"running", "pending", "preempting", "preempted"})
+"""States that a run leaves again by itself."""
+
+
+class Run(RunAttributes):
+    """One run. Made by `api.run(...)` and `api.runs(...)`, not by hand.
+
+    Everything here was read when the run was; `load()` reads again and `freshness` says how old it is. Setting
+    `name`, `notes`, `description`, `group`, `job_type` or `tags`, and changing `config` or `summary`, changes this
+    object only, until `update()`. Attributes may be written in camelCase too (`run.displayName`).
+    """
+
+    def __init__(self, session: Session, message: runs_pb2.Run, freshness: Freshness) -> None:
+        super().__init__(session, message, freshness)
+        self._summary = Summary(self)
+
+    @property
+    def summary(self) -> Summary:
+        """The last values; changes are sent by `summary.update()` or `update()`."""
+        return self._summary
+
+    # What asks the server
+
+    def load(self, force: bool = False) -> Run:
+        """Reads the run again; edits that were not sent survive.
+
+        Arguments:
+            force: asks the server in any case; otherwise an answer as young as `Api` demands may come from the cache.
+
+        Returns:
+            This run.
+
+        Raises:
+            RunNotFoundError: when it is gone. CommError: when it cannot be read.
+        """
+        from runtap.v1 import runs_pb2
+
+        request = runs_pb2.GetRunRequest(path=self._message.path, options=self._session.options(force=force))
+        answer: runs_pb2.GetRunResponse = self._session.call("runs.GetRun", request)
+        self._adopt(answer.run, answer.freshness, writes.Change())
+        return self
+
+    def wait_until_finished(self, timeout: float | None = None, *, poll_s: float = 5.0) -> None:
+        """Waits until the run is over, however it ended; `state` then says how.
+
+        Arguments:
+            timeout: seconds to wait at most; None waits for ever.
+            poll_s: seconds between two looks.
+
+        Raises:
+            TimeoutError: when it still runs after `timeout`. CommError: when it cannot be read.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while self.load(force=True).state in UNFINISHED:
+            if end is not None and time.monotonic() + poll_s > end:
+                raise TimeoutError(f"{self._message.path} is still {self.state} after {timeout:g} s")
+            time.sleep(poll_s)
+
+    def update(self, *, wait: bool = True, expect: Mapping[str, Any] | None = None) -> writes.Write | None:
+        """Sends what was changed in this object since it was read, and nothing else.
+
+        Changes of others to other keys stay. Where somebody else changed the same key meanwhile, this change wins and a
+        ConflictWarning shows both values, unless `expect` says otherwise. Afterwards the object holds the server's
+        state.
+
+        Arguments:
+            wait: True waits until the server has it, at most 30 s. False returns once it is safe on this machine.
+            expect: what must hold at the server, else nothing is sent: `{"config.lr": 0.1, "tags": ["a"]}`. None as a
+                value means that there is nothing.
+
+        Returns:
+            What became of the change; None when nothing had changed.
+
+        Raises:
+            WriteQueued: it is safe on this machine, and not on the server within 30 s. It goes on by itself.
+            ConflictError: `expect` does not hold. NotHonouredError: the server keeps something else.
+            WriteRefusedError: the server refused it. InvalidRequestError: a value cannot be stored.
+        """
+        return self._send(("config", "summary", "fields", "tags"), wait=wait, expect=expect)
+
+    def save(self) -> writes.Write | None:
+        """The same as `update()`."""
+        return self.update()
+
+    def history(
+        self,
+        samples: int = 500,
+        keys: Iterable[str] | None = None,
+        x_axis: str = "_step",
+        pandas: bool = True,
+        stream: str = "default",
+        *,
+        how: Literal["outer", "inner"] = "outer",
+        columns: Literal["guide", "exact"] = "guide",
+    ) -> Any:
+        """The rows the program logged, at most `samples` of them, spread evenly, the first and the last included.
+
+        Arguments:
+            samples: most rows to return. `scan_history()` gives all.
+            keys: only these metrics, and only rows that have at least one of them.
+            x_axis: the column that comes first when `keys` are given.
+            pandas: True returns a `pandas.DataFrame` with NaN where nothing was logged, False a list of dicts.
+            stream: "default" for metrics; "events" or "system" for the system metrics.
+            how: "inner" gives only rows that have all of `keys`.
+            columns: "exact" gives exactly `x_axis` and `keys`; otherwise `_timestamp` comes last.
+
+        Raises:
+            ImportError: without pandas, saying how to install it.
+            InvalidRequestError: (a ValueError) for arguments that mean nothing. CommError: when it cannot be read.
+        """
+        from runtap import frames
+
+        return frames.history(
+            self._session,
+            self._message.path,
+            samples=samples,
+            keys=keys,
+            x_axis=x_axis,
+            pandas=pandas,
+            stream=stream,
+            how=how,
+            columns=columns,
+        )
+
+    def scan_history(
+        self,
+        keys: Iterable[str] | None = None,
+        page_size: int = 1000,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        use_cache: bool = True,
+    ) -> HistoryScan:
+        """All rows the program logged, as dicts, read while you iterate.
+
+        Arguments:
+            keys: only these metrics and `_step`, and only rows that have all of them.
+            page_size: most rows the daemon asks of the server at once.
+            min_step: first step wanted. max_step: first step no longer wanted.
+            use_cache: False reads everything from the server anew.
+
+        Raises:
+            InvalidRequestError: (a ValueError) for arguments that mean nothing. CommError: while iterating.
+        """
+        from runtap.history import HistoryScan
+
+        return HistoryScan(
+            self._session,
+            self._message.path,
+            keys=keys,
+            page_size=page_size,
+            min_step=min_step,
+            max_step=max_step,
+            use_cache=use_cache,
+        )
+
+    # What others see
+
+    def __repr__(self) -> str:
+        pending = ", pending write" if self._message.pending_writes else ""
+        return f"<Run {self._message.path} ({self.state}{pending})>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[str, str]:
+        return self._session.account, self._message.path
+
+    def _send(
+        self, parts: Collection[str], *, wait: bool, expect: Mapping[str, Any] | None = None
+    ) -> writes.Write | None:
+        """Sends the changes of these parts (`config`, `summary`, `fields`, `tags`) and takes the server's answer."""
+        change = writes.Change(
+            config=tuple(self._documents.changes("config")) if "config" in parts else (),
+            summary=tuple(self._documents.changes("summary")) if "summary" in parts else (),
+            fields=self._changed_fields() if "fields" in parts else None,
+            tags=self._changed_tags() if "tags" in parts else None,
+        )
+        if not change:
+            return None
+        answer = writes.send(self._session, self._message.path, change, wait=wait, expect=expect)
+        # Also of a queued write: it is this object's state from now on, and must not be sent twice.
+        self._adopt(answer.run, None, change)
+        return writes.outcome(answer.write, wait=wait)
+
+    def _adopt(
+        self, message: runs_pb2.Run, freshness: common_pb2.Freshness | None, sent: writes.Change
+    ) -> None:
+        """Takes a newer state of the run; edits that are not in `sent` survive."""
+        unsent = {
+            name: text
+            for name, text in self._changed_fields().items()
+            if (sent.fields or {}).get(name, ABSENT) != text
+        }
+        tag_edit = self._changed_tags()
+        self._documents.adopt(message, {"config": sent.config, "summary": sent.summary})
+        self._texts = unsent
+        if self._tags is not None:
+            self._tags[:] = apply_tags(None if tag_edit == sent.tags else tag_edit, message.tags)
+        if freshness is not None:
+            self._freshness = self._session.fresh(freshness, f"run {message.path}")

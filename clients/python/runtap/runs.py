@@ -1,0 +1,243 @@
+"""`Runs`: the runs of a project that match, as a sequence whose pages come when they are needed.
+
+One thread fetches a page, the others that need it wait; what was fetched is kept and shared by all iterators.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from runtap.errors import CommError, Fault, IncompleteError, from_fault
+from runtap.freshness import Freshness
+from runtap.run_object import Run
+
+if TYPE_CHECKING:
+    from runtap.session import Session
+    from runtap.v1 import runs_pb2
+
+LARGEST_PAGE = 1000
+"""What is asked for once a second page is wanted; the first is left to the daemon (50)."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which runs, in which order; what stays the same over all pages."""
+
+    project: str
+    filter_json: str = ""
+    order: str = ""
+    per_page: int = 0
+    """The caller's ceiling; 0 when there is none."""
+    on_error: Literal["raise", "warn"] = "raise"
+
+
+@dataclass
+class _Pages:
+    """What was fetched so far. Only the fetching thread writes."""
+
+    runs: list[Run] = field(default_factory=list)
+    errors: list[CommError] = field(default_factory=list)
+    token: str = ""
+    total: int | None = None
+    incomplete_reason: str = ""
+    freshness: Freshness | None = None
+    fetched: int = 0
+    done: bool = False
+
+
+class Runs(Sequence[Run]):
+    """Runs of a project. Made by `api.runs(...)`, not by hand.
+
+    Iterating, indexing and slicing fetch pages as needed; `len` is the number of runs that match. Each `for` loop
+    begins at the beginning, whatever other loops do. Runs that could not be read do not hide the others: iterating
+    gives all good ones and then raises IncompleteError (with `on_error="warn"`: warns). Thread-safe and picklable.
+    """
+
+    def __init__(self, session: Session, query: Query) -> None:
+        self._session = session
+        self._query = query
+        self._pages = _Pages()
+        self._own: Iterator[Run] | None = None
+        self._loading = threading.Lock()
+        self._pid = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_own": None, "_loading": None, "_pid": 0}
+
+    # As a sequence
+
+    def __iter__(self) -> Iterator[Run]:
+        index = 0
+        while self._load_until(index + 1):
+            yield self._pages.runs[index]
+            index += 1
+        self._report_missing()
+
+    def __next__(self) -> Run:
+        if self._own is None:
+            self._own = iter(self)
+        return next(self._own)
+
+    next = __next__
+
+    def __len__(self) -> int:
+        self._load_until(1)
+        if self._pages.total is None:
+            self._load_until(None)
+            return len(self._pages.runs) + len(self._pages.errors)
+        return self._pages.total
+
+    def __bool__(self) -> bool:
+        return self._load_until(1)
+
+    @overload
+    def __getitem__(self, index: int) -> Run: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Run]: ...
+    def __getitem__(self, index: int | slice) -> Run | list[Run]:
+        if isinstance(index, slice):
+            return self._slice(index)
+        if index >= 0 and self._load_until(index + 1):
+            return self._pages.runs[index]
+        if index < 0:
+            self._load_until(None)
+            if -index <= len(self._pages.runs):
+                return self._pages.runs[index]
+        if self._pages.errors:
+            self._report_missing()
+        raise IndexError(f"there are {len(self._pages.runs)} runs, and no number {index}")
+
+    def __contains__(self, wanted: object) -> bool:
+        """Whether a Run, or the run of this id or path, is among them."""
+        if isinstance(wanted, Run):
+            return any(run == wanted for run in self)
+        return any(wanted in (run.id, str(run.path)) for run in self)
+
+    def __repr__(self) -> str:
+        count = "?" if self._pages.total is None else str(self._pages.total)
+        return f"<Runs {self._query.project or self._session.defaults().project} ({count} runs)>"
+
+    # What is known of the whole
+
+    @property
+    def complete(self) -> bool | None:
+        """True when all runs were fetched and none is missing; False when some are; None while pages remain."""
+        if self._pages.errors or self._pages.incomplete_reason:
+            return False
+        return True if self._pages.done else None
+
+    @property
+    def incomplete_reason(self) -> str:
+        """Why runs are missing; empty when none is known to be."""
+        return self._pages.incomplete_reason
+
+    @property
+    def freshness(self) -> Freshness | None:
+        """Where the oldest page came from and how old it is; None before the first page."""
+        return self._pages.freshness
+
+    @property
+    def objects(self) -> list[Run]:
+        """The runs fetched so far."""
+        return list(self._pages.runs)
+
+    @property
+    def more(self) -> bool:
+        """Whether pages remain."""
+        return not self._pages.done
+
+    # Pages
+
+    def _slice(self, wanted: slice) -> list[Run]:
+        ends = (wanted.start, wanted.stop)
+        backwards = wanted.step is not None and wanted.step < 0
+        bounded = wanted.stop is not None and not any(end is not None and end < 0 for end in ends)
+        if bounded and not backwards:
+            reached = self._load_until(wanted.stop)
+        else:
+            reached = False
+            self._load_until(None)
+        if not reached:
+            self._report_missing()
+        return self._pages.runs[wanted]
+
+    def _load_until(self, count: int | None) -> bool:
+        """Fetches pages until there are `count` runs (None: all). Says whether there are that many."""
+        while not self._pages.done and (count is None or len(self._pages.runs) < count):
+            seen = self._pages.fetched
+            with self._lock():
+                # Another thread may have fetched it while this one waited.
+                if self._pages.fetched == seen and not self._pages.done:
+                    self._load_page()
+        return count is None or len(self._pages.runs) >= count
+
+    def _lock(self) -> threading.Lock:
+        """The lock of this process: one inherited by fork or pickle may be held by a thread that is not here."""
+        if self._pid != os.getpid():
+            self._loading, self._pid = threading.Lock(), os.getpid()
+        return self._loading
+
+    def _load_page(self) -> None:
+        pages = self._pages
+        answer: runs_pb2.ListRunsResponse = self._session.call("runs.ListRuns", self._request())
+        freshness = self._session.fresh(answer.freshness, "the list of runs")
+        pages.runs.extend(Run(self._session, message, freshness) for message in answer.runs)
+        pages.errors.extend(_item_error(item) for item in answer.errors)
+        if answer.HasField("total_size"):
+            pages.total = answer.total_size
+        pages.freshness = _older(pages.freshness, freshness)
+        pages.incomplete_reason = answer.incomplete_reason or pages.incomplete_reason
+        pages.token = answer.next_page_token
+        pages.done = not answer.next_page_token
+        pages.fetched += 1
+
+    def _request(self) -> runs_pb2.ListRunsRequest:
+        from runtap.v1 import runs_pb2
+
+        later = LARGEST_PAGE if self._pages.fetched else 0
+        return runs_pb2.ListRunsRequest(
+            project=self._query.project,
+            defaults=self._session.defaults(),
+            filter_json=self._query.filter_json,
+            order=self._query.order,
+            page_size=min(self._query.per_page, LARGEST_PAGE) or later,
+            page_token=self._pages.token,
+            options=self._session.options(),
+        )
+
+    def _report_missing(self) -> None:
+        """Says what could not be read; only when all pages are there."""
+        pages = self._pages
+        if not pages.errors:
+            if pages.incomplete_reason:
+                warnings.warn(f"runs are missing: {pages.incomplete_reason}", UserWarning, stacklevel=3)
+            return
+        error = IncompleteError(
+            f"{len(pages.errors)} of {len(pages.errors) + len(pages.runs)} runs could not be read, the first because: "
+            f"{pages.errors[0].message}",
+            pages.errors,
+        )
+        if self._query.on_error == "raise":
+            raise error
+        warnings.warn(error.message, UserWarning, stacklevel=3)
+
+
+def _older(one: Freshness | None, other: Freshness) -> Freshness:
+    if one is None or one.fetched_at is None:
+        return other
+    return other if other.fetched_at is not None and other.fetched_at < one.fetched_at else one
+
+
+def _item_error(item: Any) -> CommError:
+    """The exception of one run that could not be read."""
+    import grpc
+
+    codes = {code.value[0]: code.name for code in grpc.StatusCode}
+    code = codes.get(item.code, "UNKNOWN")
+    fault = Fault(code, f"{item.item}: {item.message}", reason=item.reason, metadata=dict(item.metadata))
+    return from_fault(fault)

@@ -1,0 +1,148 @@
+"""What all objects of one `Api` share: the login, defaults for paths, how old answers may be, calls in its name.
+
+A daemon that restarted does not know an account whose key came with a call. It answers ACCOUNT_UNKNOWN; the session
+logs in again and repeats the call, once, and nobody notices. Keys given as an argument stay in this object: they are
+neither pickled nor shown, so a copy in another process lives as long as the daemon knows the account.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from runtap import channel
+from runtap.environment import CallerEnvironment, caller_environment
+from runtap.errors import AuthenticationError, CommError, StaleWarning
+from runtap.freshness import Freshness, from_message
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from runtap.v1 import accounts_pb2, common_pb2
+
+DEFAULT_TIMEOUT_S = 60.0
+FLOOR_S = 10.0
+"""A new `Api` accepts what was fetched at most this long before it was made."""
+
+
+class Session:
+    """One login and how to read under it. Thread-safe and picklable."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str = "",
+        api_key: str = "",
+        timeout: float | None = None,
+        max_age: float | None = None,
+        offline: bool = False,
+        stale_ok: bool = False,
+    ) -> None:
+        self.timeout = DEFAULT_TIMEOUT_S if timeout is None else float(timeout)
+        self.entity = ""
+        self.project = ""
+        self._max_age = max_age
+        self._offline = offline
+        self._stale_ok = stale_ok
+        # Someone who names an age, or wants no questions asked, would not want the floor to overrule it.
+        self._not_before = time.time() - FLOOR_S if max_age is None and not offline else None
+        self._wanted_url = base_url
+        self._api_key = api_key
+        self._environment: CallerEnvironment | None = caller_environment()
+        self.account = ""
+        self.base_url = ""
+        answer = self._login()
+        self.account = answer.account.account_id
+        self.base_url = answer.account.base_url
+        self.viewer = answer.account.viewer
+        self.default_entity = answer.defaults.entity
+        self.default_project = answer.defaults.project
+
+    def __repr__(self) -> str:
+        return f"<Session {self.viewer.username} at {self.base_url}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_api_key": "", "_environment": None}
+
+    def flush(self) -> None:
+        """From now on, nothing fetched before this moment is used without asking the server."""
+        self._not_before = time.time()
+
+    def defaults(self) -> common_pb2.PathDefaults:
+        """What completes paths."""
+        from runtap.v1 import common_pb2
+
+        return common_pb2.PathDefaults(
+            entity=self.entity or self.default_entity, project=self.project or self.default_project
+        )
+
+    def options(self, *, force: bool = False, no_cache: bool = False) -> common_pb2.ReadOptions:
+        """How old an answer may be; `force` asks the server in any case, unless this session is offline."""
+        from runtap.v1 import common_pb2
+
+        options = common_pb2.ReadOptions(allow_stale_on_error=self._stale_ok)
+        if self._offline:
+            options.cache_only = True
+            return options
+        options.no_cache = no_cache
+        age = 0.0 if force else self._max_age
+        if age is not None:
+            options.max_age.FromNanoseconds(round(age * 1e9))
+        if self._not_before is not None:
+            options.not_before.FromNanoseconds(round(self._not_before * 1e9))
+        return options
+
+    def call(self, method: str, request: Message, timeout: float | None = None) -> Any:
+        """One answer; `method` is named as in `runs.GetRun`."""
+        seconds = self.timeout if timeout is None else timeout
+        try:
+            return channel.daemon().call(method, request, account=self.account, timeout=seconds)
+        except CommError as error:
+            if error.reason != "ACCOUNT_UNKNOWN":
+                raise
+        self._login_again()
+        return channel.daemon().call(method, request, account=self.account, timeout=seconds)
+
+    def stream(self, method: str, request: Message) -> Iterator[Any]:
+        """Many answers. No deadline: the daemon watches over the server, and gRPC over the daemon."""
+        try:
+            yield from channel.daemon().stream(method, request, account=self.account, timeout=None)
+            return
+        except CommError as error:  # an account is checked before the first message, so nothing is repeated
+            if error.reason != "ACCOUNT_UNKNOWN":
+                raise
+        self._login_again()
+        yield from channel.daemon().stream(method, request, account=self.account, timeout=None)
+
+    def fresh(self, message: common_pb2.Freshness, what: str) -> Freshness:
+        """Reads how fresh an answer is, and warns when it is stale."""
+        freshness = from_message(message)
+        if freshness.stale:
+            age = f"{freshness.age_s:.0f} s old" if freshness.age_s is not None else "of unknown age"
+            warnings.warn(f"{what} is {age}: {self.base_url} could not be asked", StaleWarning, stacklevel=4)
+        return freshness
+
+    def _login(self) -> accounts_pb2.LoginResponse:
+        from runtap.v1 import accounts_pb2
+
+        surroundings = self._environment or caller_environment()
+        request = accounts_pb2.LoginRequest(
+            base_url=self.base_url or self._wanted_url,
+            api_key=self._api_key,
+            environment=accounts_pb2.CallerEnvironment(**surroundings),
+        )
+        answer: accounts_pb2.LoginResponse = channel.daemon().call(
+            "accounts.Login", request, account="", timeout=self.timeout
+        )
+        return answer
+
+    def _login_again(self) -> None:
+        account = self._login().account
+        if account.account_id != self.account:
+            raise AuthenticationError(
+                f"the daemon has restarted and this program's key for {self.base_url} is now that of "
+                f"{account.viewer.username}, not of {self.viewer.username}: make a new runtap.Api()",
+                reason="ACCOUNT_UNKNOWN",
+            )

@@ -1,0 +1,124 @@
+"""Values as people write them, made into values JSON can carry: numpy, histograms, dates, NaN. No I/O.
+
+`plain` makes built-in values out of anything sensible and leaves NaN alone; `json_text` writes them with the contract's
+spelling of NaN and infinities (the strings "NaN", "Infinity" and "-Infinity"). numpy, torch and the wandb SDK are
+recognised by what their objects can do, so nothing of them is imported here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from runtap.errors import InvalidRequestError
+
+LARGEST_ARRAY = 32
+"""Arrays with more elements than this are not stored as lists; as in the wandb SDK."""
+
+SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""How the contract spells the numbers JSON lacks."""
+
+
+def plain(value: Any, place: str = "value") -> Any:
+    """Returns `value` made of None, bool, int, float, str, list and dict; `place` names it in errors."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return _builtin(value)
+    if isinstance(value, Mapping):
+        return {_key(key, place): plain(item, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if _is_histogram(value):
+        return histogram_json(value)
+    if callable(getattr(value, "tolist", None)):
+        return _array(value, place)
+    raise InvalidRequestError(
+        f"{place} is a {type(value).__name__}, which JSON cannot hold; "
+        "use numbers, strings, lists, dicts or runtap.Histogram",
+        reason="INVALID_FIELD",
+    )
+
+
+def _builtin(value: Any) -> Any:
+    """Frees a scalar from its subclass (numpy's float64 is a float, an IntEnum an int)."""
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return value if type(value) is kind else kind(value)
+    return value
+
+
+def _key(key: Any, place: str) -> str:
+    if isinstance(key, str):
+        return str(key)
+    if isinstance(key, bool | int | float) or key is None:
+        return json.dumps(key)
+    raise InvalidRequestError(
+        f"{place} has a key of type {type(key).__name__}; keys are strings", reason="INVALID_FIELD"
+    )
+
+
+def _is_histogram(value: Any) -> bool:
+    """True for our Histogram and for the wandb SDK's."""
+    return hasattr(value, "histogram") and hasattr(value, "bins")
+
+
+def histogram_json(value: Any) -> dict[str, Any]:
+    """The typed dict servers draw as a histogram."""
+    counts, edges = _listed(value.histogram), _listed(value.bins)
+    return {"_type": "histogram", "values": counts, "bins": edges}
+
+
+def _listed(values: Any) -> list[Any]:
+    as_list = getattr(values, "tolist", None)
+    return list(as_list() if callable(as_list) else values)
+
+
+def _array(value: Any, place: str) -> Any:
+    size = math.prod(getattr(value, "shape", ()))
+    if size > LARGEST_ARRAY:
+        raise InvalidRequestError(
+            f"{place} is an array of {size:,} elements; store runtap.Histogram(array) or array.tolist()",
+            reason="INVALID_FIELD",
+        )
+    return plain(value.tolist(), place)
+
+
+def spelled(value: Any) -> Any:
+    """A copy of a plain value in which numbers that JSON lacks are strings."""
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, dict):
+        return {key: spelled(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [spelled(item) for item in value]
+    return value
+
+
+def json_text(value: Any) -> str:
+    """JSON text of a plain value."""
+    return json.dumps(spelled(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def unspelled(value: Any) -> Any:
+    """A float where a text is exactly one of the three spellings; anything else as it is."""
+    return SPELLED.get(value, value) if isinstance(value, str) else value
+
+
+def same(one: Any, other: Any) -> bool:
+    """True when two plain values are one value in JSON: NaN equals NaN and its spelling, True is not 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    return bool(spelled(one) == spelled(other))

@@ -1,0 +1,152 @@
+"""Sending what was edited: from edits to the request, and from the answer to what people learn of it."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runtap.edits import ABSENT, Edit, TagEdit
+from runtap.errors import ConflictWarning, InvalidRequestError, WriteQueued
+from runtap.values import json_text, plain
+
+if TYPE_CHECKING:
+    from runtap.session import Session
+    from runtap.v1 import runs_pb2, writes_pb2
+
+WAIT_S = 30.0
+"""How long an update waits for the server before it raises WriteQueued."""
+MARGIN_S = 15.0
+"""How much longer than that the call itself may take."""
+
+TEXT_FIELDS = ("display_name", "notes", "description", "group", "job_type")
+"""The plain fields of a run that can be set, as `RunFields` of runs.proto has them."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """What became of an update."""
+
+    write_id: str
+    """The daemon's id of it, for `runtap writes`."""
+    state: str
+    """`applied` when the server has it; `accepted`, `sending` or `blocked_auth` while it is safe on this machine."""
+    fields: tuple[str, ...]
+    """What it changes, such as `config.lr`."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Everything one update changes in one run."""
+
+    config: tuple[Edit, ...] = ()
+    summary: tuple[Edit, ...] = ()
+    fields: Mapping[str, str | None] | None = None
+    """New plain fields by name; None clears."""
+    tags: TagEdit | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.config or self.summary or self.fields or self.tags)
+
+
+def send(
+    session: Session, path: str, change: Change, *, wait: bool, expect: Mapping[str, Any] | None
+) -> runs_pb2.UpdateRunResponse:
+    """Sends a change. The channel repeats it when the daemon goes away, which the request id makes harmless."""
+    request = _request(path, change, wait=wait, expect=expect or {})
+    answer: runs_pb2.UpdateRunResponse = session.call("runs.UpdateRun", request, WAIT_S + MARGIN_S)
+    return answer
+
+
+def outcome(write: writes_pb2.Write, *, wait: bool) -> Write:
+    """What people learn of a write: conflicts as a warning; WriteQueued when it was to be applied and is not yet."""
+    from runtap.v1 import writes_pb2
+
+    state = writes_pb2.WriteState.Name(write.state).removeprefix("WRITE_STATE_").lower()
+    if write.conflicts:
+        warnings.warn(_conflict_text(write), ConflictWarning, stacklevel=4)
+    if wait and state in ("accepted", "sending", "blocked_auth"):
+        cause = write.message or f"the server has not confirmed it within {WAIT_S:.0f} s"
+        raise WriteQueued(
+            f"the update of {write.run_path} is saved on this machine and not on the server yet: {cause}. It goes on "
+            f"by itself; `runtap writes` shows it as {write.write_id}",
+            write_id=write.write_id,
+            cause=cause,
+        )
+    return Write(write.write_id, state, tuple(write.fields))
+
+
+def _conflict_text(write: writes_pb2.Write) -> str:
+    lines = [f"overwrote changes that somebody else made to {write.run_path} since it was read:"]
+    for conflict in write.conflicts:
+        theirs = conflict.theirs_json if conflict.HasField("theirs_json") else "nothing"
+        mine = conflict.mine_json if conflict.HasField("mine_json") else "nothing"
+        lines.append(f"  {conflict.field}: theirs {theirs}, mine {mine}")
+    return "\n".join(lines)
+
+
+def _request(
+    path: str, change: Change, *, wait: bool, expect: Mapping[str, Any]
+) -> runs_pb2.UpdateRunRequest:
+    from runtap.v1 import runs_pb2
+
+    request = runs_pb2.UpdateRunRequest(
+        path=path,
+        config=_edits(change.config),
+        summary=_edits(change.summary),
+        expect=[_expectation(name, value) for name, value in expect.items()],
+        request_id=str(uuid.uuid4()),
+        wait_for=runs_pb2.WAIT_FOR_APPLIED if wait else runs_pb2.WAIT_FOR_ACCEPTED,
+    )
+    request.wait_timeout.FromNanoseconds(round(WAIT_S * 1e9))
+    for name, text in (change.fields or {}).items():
+        request.update_mask.paths.append(name)
+        if text is not None:
+            setattr(request.fields, name, text)
+    if change.tags is not None:
+        request.tags_add.extend(change.tags.add)
+        request.tags_remove.extend(change.tags.remove)
+        if change.tags.replace is not None:
+            request.tags_replace.SetInParent()
+            request.tags_replace.tags.extend(change.tags.replace)
+    return request
+
+
+def _edits(edits: Iterable[Edit]) -> list[runs_pb2.JsonEdit]:
+    from runtap.v1 import runs_pb2
+
+    messages = []
+    for edit in edits:
+        message = runs_pb2.JsonEdit(
+            path=edit.path, base_json="" if edit.base is ABSENT else json_text(edit.base)
+        )
+        if edit.value is ABSENT:
+            message.unset = True
+        else:
+            message.set_json = json_text(edit.value)
+        messages.append(message)
+    return messages
+
+
+def _expectation(name: str, value: Any) -> runs_pb2.Expectation:
+    from runtap.v1 import runs_pb2
+
+    field, *path = name.split(".")
+    field = "display_name" if field == "name" else field
+    if bool(path) != (field in ("config", "summary")) or field not in (
+        "config",
+        "summary",
+        "tags",
+        *TEXT_FIELDS,
+    ):
+        raise InvalidRequestError(
+            f"expect does not know {name!r}; it knows config.<key>, summary.<key>, tags, name, notes, description, "
+            "group and job_type",
+            reason="INVALID_FIELD",
+        )
+    expectation = runs_pb2.Expectation(field=field, path=path)
+    if value is not None:
+        expectation.value_json = json_text(plain(value, f"expect[{name!r}]"))
+    return expectation

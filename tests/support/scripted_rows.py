@@ -1,0 +1,77 @@
+"""Rows as the daemon sends them: Arrow messages in the contract's form, made in the simplest way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from runtap.v1 import history_pb2
+
+_LOST = object()
+
+
+def messages_of(
+    rows: Sequence[dict[str, Any]], request: history_pb2.ReadHistoryRequest, group_rows: int
+) -> Iterator[history_pb2.ReadHistoryResponse]:
+    """The messages that answer a ReadHistory for a run with these rows; two per group."""
+    chosen = [row for row in rows if _wanted(row, request)]
+    unknown = [key for key in request.keys if not any(key in row for row in rows)]
+    begin = int(request.resume_token or 0)
+    ends = range(begin, max(len(chosen), begin + 1), group_rows)
+    for start in ends:
+        part = chosen[start : start + group_rows]
+        names = list(dict.fromkeys(name for row in part for name in row))
+        if request.keys:
+            names = [name for name in names if name == "_step" or name in request.keys]
+        half = len(names) // 2
+        for columns, is_end in ((names[:half], False), (["_step", *names[half:]], True)):
+            yield history_pb2.ReadHistoryResponse(
+                arrow_ipc=ipc(part, list(dict.fromkeys(name for name in columns if name in names))),
+                row_count=len(part),
+                row_group=start // group_rows,
+                row_group_end=is_end,
+                resume_token=str(start + len(part)) if is_end else "",
+                exact=True,
+                unknown_keys=unknown if is_end and start == ends[-1] else [],
+            )
+
+
+def ipc(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> bytes:
+    """One Arrow stream of one batch."""
+    pairs = [_column(name, [row.get(name, _LOST) for row in rows]) for name in names]
+    schema = pa.schema([spot for spot, _ in pairs])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(pa.record_batch([column for _, column in pairs], schema=schema))
+    return bytes(sink.getvalue())
+
+
+def _column(name: str, cells: Sequence[Any]) -> tuple[pa.Field, pa.Array]:
+    nulls = [str(row) for row, cell in enumerate(cells) if cell is None]
+    metadata = {"runtap.nulls": ",".join(nulls)} if nulls else {}
+    values = [None if cell is _LOST else cell for cell in cells]
+    kinds = {type(value) for value in values if value is not None}
+    types = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
+    kind = types.get(kinds.copy().pop()) if len(kinds) == 1 else None
+    if not kinds or kinds == {int, float}:
+        kind = pa.float64()
+    if kind is None:
+        kind = pa.string()
+        values = [None if value is None else json.dumps(value) for value in values]
+        metadata["runtap.json"] = "1"
+    return pa.field(name, kind, metadata=metadata or None), pa.array(values, kind)
+
+
+def _wanted(row: dict[str, Any], request: history_pb2.ReadHistoryRequest) -> bool:
+    step = row.get("_step", 0)
+    if request.HasField("min_step") and step < request.min_step:
+        return False
+    if request.HasField("max_step") and step >= request.max_step:
+        return False
+    if not request.keys:
+        return True
+    decide = all if request.join == history_pb2.HISTORY_JOIN_INNER else any
+    return decide(key in row for key in request.keys)
