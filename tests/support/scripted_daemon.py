@@ -83,7 +83,8 @@ class ScriptedDaemon:
         self.users = {"": "ada", KEY: "ada"}
         """Login names by API key; "" is the key found in the environment."""
         self.break_history_after = -1
-        """Ends a ReadHistory as a dying daemon would, after so many messages; once."""
+        """Ends a ReadHistory as a dying daemon would, after so many messages; once, unless `breaks_always`."""
+        self.breaks_always = False
         self.group_rows = 1000
         self.lock = threading.Lock()
         self.calls: list[Call] = []
@@ -262,7 +263,7 @@ class _History(history_pb2_grpc.HistoryServiceServicer):
         rows = script.rows.get(request.path, [])
         for number, message in enumerate(messages_of(rows, request, script.group_rows)):
             if number == script.break_history_after:
-                script.break_history_after = -1
+                script.break_history_after = number if script.breaks_always else -1
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
             yield message
 

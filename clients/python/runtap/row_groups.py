@@ -118,17 +118,17 @@ class RowGroup:
 
 def read(session: Session, request: history_pb2.ReadHistoryRequest) -> Iterator[RowGroup]:
     """The groups in order. When the daemon goes away in the middle, the next one continues."""
-    last = request.resume_token
+    fruitless = 0
     while True:
-        begun = last
+        fruitless += 1
         try:
-            for group, last in _whole_groups(session, request):
+            for group, token in _whole_groups(session, request):
                 yield group
-                request.resume_token = last
+                fruitless, request.resume_token = 0, token
             return
         except DaemonError:
-            # Without progress, or without a place to go on from, trying again would not end or repeat rows.
-            if last == begun or not last:
+            # A second try without a single group would not end, and one without a token would repeat rows.
+            if fruitless > 1 or (fruitless == 0 and not request.resume_token):
                 raise
 
 

@@ -1,0 +1,296 @@
+"""Histories: frames, samples, scans, and values that are missing, null or NaN."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pandas
+import pytest
+
+import runtap
+from runtap.errors import DaemonError, InvalidRequestError
+from runtap.frames import SampledWarning, spread
+from runtap.history import UnknownKeyWarning
+from runtap.v1 import history_pb2
+from tests.support.scripted_daemon import Fault, ScriptedDaemon, scripted_daemon
+
+PATH = "ada/digits/r1"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedDaemon]:
+    with scripted_daemon(tmp_path, monkeypatch) as script:
+        script.add_run("r1")
+        script.group_rows = 3
+        script.rows[PATH] = [row(step) for step in range(10)]
+        yield script
+
+
+@pytest.fixture
+def run(daemon: ScriptedDaemon) -> runtap.Run:
+    return runtap.Api().run(PATH)
+
+
+def row(step: int, **more: Any) -> dict[str, Any]:
+    """A row as a program logs it: loss always, acc every fourth time."""
+    own: dict[str, Any] = {"_step": step, "loss": step / 10, "n": step}
+    if step % 4 == 0:
+        own["acc"] = float(step)
+    return {**own, **more, "_runtime": step * 2, "_timestamp": 1000.0 + step}
+
+
+def test_a_frame_as_in_the_guide(run: runtap.Run) -> None:
+    frame = run.history()
+    assert list(frame.columns) == ["_step", "loss", "n", "acc", "_runtime", "_timestamp"]
+    assert len(frame) == 10
+    assert list(frame.index) == list(range(10))
+    assert frame["n"].dtype == "int64"
+    assert frame["acc"].notna().tolist() == [step % 4 == 0 for step in range(10)]
+    frame.loc[0, "loss"] = 7.0
+    assert frame.loc[0, "loss"] == 7.0
+
+
+def test_rows_instead_of_a_frame(run: runtap.Run) -> None:
+    rows = run.history(pandas=False)
+    assert rows == [row(step) for step in range(10)]
+    assert isinstance(rows[0], dict)
+
+
+def test_keys_give_rows_with_at_least_one_and_the_timestamp_last(run: runtap.Run) -> None:
+    frame = run.history(keys=["acc"])
+    assert list(frame.columns) == ["_step", "acc", "_timestamp"]
+    assert frame["_step"].tolist() == [0, 4, 8]
+    assert [(at["_timestamp"], at["acc"]) for _, at in frame.iterrows()] == [(1000, 0), (1004, 4), (1008, 8)]
+
+    frame = run.history(keys=["acc", "loss"])
+    assert len(frame) == 10
+    assert frame["acc"].isna().sum() == 7
+
+
+def test_keys_with_all_of_them(run: runtap.Run) -> None:
+    frame = run.history(keys=["loss", "acc"], how="inner", columns="exact")
+    assert list(frame.columns) == ["_step", "loss", "acc"]
+    assert frame["acc"].tolist() == [0, 4, 8]
+
+
+def test_another_x_axis_comes_first(run: runtap.Run) -> None:
+    frame = run.history(keys=["acc"], x_axis="n")
+    assert list(frame.columns) == ["n", "acc", "_timestamp"]
+    assert frame["n"].tolist() == [0, 4, 8]
+    assert list(run.history(keys=["loss"], x_axis="acc", how="inner", columns="exact").columns) == [
+        "acc",
+        "loss",
+    ]
+
+
+def test_what_every_row_has_decides_only_when_nothing_else_is_asked(run: runtap.Run) -> None:
+    assert len(run.history(keys=["acc", "_timestamp", "_step"])) == 3
+    frame = run.history(keys=["_runtime"])
+    assert list(frame.columns) == ["_step", "_runtime", "_timestamp"]
+    assert len(frame) == 10
+
+
+def test_samples_are_spread_and_keep_both_ends(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    frame = run.history(samples=4)
+    assert frame["_step"].tolist() == [0, 3, 6, 9]
+    assert run.history(samples=4).equals(frame)
+    assert [at["_step"] for at in run.history(samples=2, pandas=False)] == [0, 9]
+    assert [at["_step"] for at in run.history(samples=1, pandas=False)] == [9]
+    assert run.history(samples=2, keys=["acc"])["acc"].tolist() == [0, 8]
+
+
+@pytest.mark.parametrize(("total", "samples"), [(501, 500), (10_000, 500), (3, 2), (1000, 999)])
+def test_a_spread_is_even_and_has_no_duplicates(total: int, samples: int) -> None:
+    chosen = spread(total, samples)
+    gaps = {after - before for before, after in itertools.pairwise(chosen)}
+    assert (len(set(chosen)), chosen[0], chosen[-1]) == (samples, 0, total - 1)
+    assert max(gaps) - min(gaps) <= 1
+
+
+def test_a_sample_nobody_asked_for_is_said_to_be_one(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.group_rows = 1000
+    daemon.rows[PATH] = [row(step) for step in range(600)]
+    with pytest.warns(SampledWarning, match="scan_history"):
+        frame = run.history()
+    assert len(frame) == 500
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(run.history(samples=100)) == 100
+        assert len(run.history(samples=600)) == 600
+
+
+def test_missing_null_and_nan(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.rows[PATH] = [
+        {"_step": 0, "x": 1.5},
+        {"_step": 1, "x": None},
+        {"_step": 2},
+        {"_step": 3, "x": math.nan},
+    ]
+    rows = list(run.scan_history())
+    assert rows[:3] == daemon.rows[PATH][:3]
+    assert math.isnan(rows[3]["x"])
+    assert run.history()["x"].isna().tolist() == [False, True, True, True]
+    assert [at["_step"] for at in run.history(keys=["x"], pandas=False)] == [0, 1, 3]
+
+
+def test_values_of_several_kinds_keep_their_kind(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    values: list[Any] = [1, "text", {"deep": {"list": [1, None]}}, True, math.inf, None]
+    daemon.rows[PATH] = [{"_step": step, "x": value} for step, value in enumerate(values)]
+    assert [at["x"] for at in run.scan_history()] == values
+    daemon.group_rows = 2
+    assert [at["x"] for at in run.scan_history()] == values
+    frame = run.history()
+    assert frame["x"].tolist()[:5] == values[:5]
+    assert math.isnan(frame["x"][5])
+
+
+def test_nan_among_values_of_several_kinds_is_a_number(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.rows[PATH] = [{"_step": 0, "x": "NaN", "h": {}}, {"_step": 1, "x": 2}]
+    rows = list(run.scan_history())
+    assert math.isnan(rows[0]["x"])
+
+
+def test_integers_and_floats_in_different_groups_are_numbers(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.rows[PATH] = [{"_step": step, "x": step if step < 3 else step + 0.5} for step in range(6)]
+    frame = run.history()
+    assert frame["x"].dtype == "float64"
+    assert frame["x"].tolist() == [0, 1, 2, 3.5, 4.5, 5.5]
+
+
+def test_texts_and_truths_with_gaps(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.rows[PATH] = [{"_step": 0, "s": "a", "b": True}, {"_step": 1}, {"_step": 2, "s": "c", "b": False}]
+    frame = run.history()
+    assert frame["s"].tolist()[::2] == ["a", "c"]
+    assert frame["b"].tolist()[::2] == [True, False]
+    assert frame.isna().loc[1].tolist() == [False, True, True]
+
+
+def test_system_metrics_have_no_step(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.rows[PATH] = [{"system.cpu": 1.0, "_runtime": 2, "_timestamp": 3.0}]
+    for name in ("events", "system"):
+        frame = run.history(stream=name)
+        assert list(frame.columns) == ["system.cpu", "_runtime", "_timestamp"]
+        assert daemon.last("history.ReadHistory").stream == history_pb2.HISTORY_STREAM_SYSTEM
+
+
+def test_an_empty_history(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.rows[PATH] = []
+    assert run.history().empty
+    assert run.history(pandas=False) == []
+    assert list(run.scan_history()) == []
+    with pytest.warns(UnknownKeyWarning, match="never logged loss"):
+        frame = run.history(keys=["loss"])
+    assert list(frame.columns) == ["_step", "loss", "_timestamp"]
+    assert len(frame) == 0
+
+
+def test_scans_read_all_rows_and_begin_anew(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    scan = run.scan_history()
+    assert [at["loss"] for at in scan] == [step / 10 for step in range(10)]
+    assert [at["loss"] for at in scan] == [step / 10 for step in range(10)]
+    assert next(scan)["_step"] == 0
+    assert scan.next()["_step"] == 1
+    assert len([1 for _ in scan for _ in scan]) == 100
+    assert len(list(pickle.loads(pickle.dumps(scan)))) == 10
+
+
+def test_scans_with_keys_have_all_of_them(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    rows = list(run.scan_history(keys=["acc", "loss"], page_size=100))
+    assert rows == [{"_step": step, "loss": step / 10, "acc": float(step)} for step in (0, 4, 8)]
+    request = daemon.last("history.ReadHistory")
+    assert (list(request.keys), request.upstream_page_size) == (["acc", "loss"], 100)
+    assert request.join == history_pb2.HISTORY_JOIN_INNER
+    assert len(list(run.scan_history(keys=[]))) == 10
+
+
+def test_scans_of_a_range_of_steps(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    assert [at["_step"] for at in run.scan_history(min_step=3, max_step=6)] == [3, 4, 5]
+    list(run.scan_history(use_cache=False))
+    request = daemon.last("history.ReadHistory")
+    assert request.options.no_cache
+    assert not request.HasField("min_step")
+
+
+def test_a_missing_key_of_a_row_says_what_to_do(run: runtap.Run) -> None:
+    with pytest.raises(KeyError, match=r"'acc' was not logged in step 1; scan_history\(keys=\['acc'\]\)"):
+        [at["acc"] for at in run.scan_history()]
+
+
+def test_keys_never_logged_or_never_together_are_named(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    with pytest.warns(UnknownKeyWarning, match="never logged typo"):
+        assert list(run.scan_history(keys=["loss", "typo"])) == []
+    with pytest.warns(UnknownKeyWarning, match="never logged typo"):
+        run.history(keys=["loss", "typo"])
+    daemon.rows[PATH] = [{"_step": 0, "a": 1}, {"_step": 1, "b": 1}]
+    with pytest.warns(UnknownKeyWarning, match="no row of ada/digits/r1 has all of a, b"):
+        assert list(run.scan_history(keys=["a", "b"])) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("history", {"keys": "loss"}),
+        ("history", {"keys": [1]}),
+        ("history", {"samples": 0}),
+        ("history", {"samples": "many"}),
+        ("history", {"stream": "metrics"}),
+        ("history", {"how": "left"}),
+        ("history", {"columns": "all"}),
+        ("scan_history", {"keys": "loss"}),
+        ("scan_history", {"page_size": 0}),
+        ("scan_history", {"page_size": True}),
+        ("scan_history", {"min_step": 0.5}),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused(
+    run: runtap.Run, method: str, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=next(iter(arguments))) as caught:
+        getattr(run, method)(**arguments)
+    assert isinstance(caught.value, InvalidRequestError)
+
+
+def test_a_broken_stream_goes_on_where_it_was(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    for number in range(1, 7):
+        daemon.break_history_after = number
+        assert [at["_step"] for at in run.scan_history()] == list(range(10))
+    daemon.break_history_after = 3
+    assert len(run.history()) == 10
+
+
+def test_a_stream_that_always_breaks_is_an_error(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.break_history_after = 1
+    daemon.breaks_always = True
+    with pytest.raises(DaemonError):
+        list(run.scan_history())
+    assert daemon.count("history.ReadHistory") == 2
+
+
+def test_errors_of_a_scan_are_comm_errors(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.fail(
+        "history.ReadHistory", Fault(grpc.StatusCode.FAILED_PRECONDITION, "HISTORY_REWRITTEN", "rows changed")
+    )
+    with pytest.raises(runtap.CommError, match="rows changed"):
+        list(run.scan_history())
+
+
+def test_without_pandas_the_cure_is_said(run: runtap.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"pip install 'runtap\[pandas\]'"):
+        run.history()
+    assert len(run.history(pandas=False)) == 10
+
+
+def test_frames_are_frames(run: runtap.Run, tmp_path: Path) -> None:
+    frame = run.history()
+    assert isinstance(frame, pandas.DataFrame)
+    frame.to_csv(tmp_path / "out.csv")
+    assert len(pandas.read_csv(tmp_path / "out.csv")) == 10
