@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
+from functools import partial
 from typing import Any, Final
 
 from .errors import QueryError
@@ -98,6 +99,8 @@ _JSON_ROOTS: Final[dict[str, str]] = {
     "historyKeys": "history_keys",
 }
 
+_MAX_DOTS: Final = 30
+
 
 def _camel(name: str) -> str:
     head, *rest = name.split("_")
@@ -124,6 +127,8 @@ def resolve_column(name: str) -> Column:
     if head == "tags" and rest:
         return Column("tags", Kind.JSON, rest)
     if head in _JSON_ROOTS:
+        if rest.count(".") > _MAX_DOTS:
+            raise QueryError(f"column {name[:60]!r}... has more than {_MAX_DOTS} dots")
         if not rest:
             raise QueryError(f"column {name!r} needs a key after it, as in '{head}.<key>'")
         root = _JSON_ROOTS[head]
@@ -150,7 +155,12 @@ def value_getter(column: Column) -> Getter:
         return _path_getter(root, column.path)
     if root == "duration":
         return _duration
-    return lambda document: document.get(root, MISSING)
+    return lambda document: _plain(document.get(root))
+
+
+def _plain(value: Any) -> Any:
+    """A plain column that holds null holds nothing; only in free-form fields is null a value somebody gave."""
+    return MISSING if value is None else value
 
 
 def _moment(value: Any) -> Any:
@@ -169,44 +179,52 @@ def _path_getter(root: str, path: str) -> Getter:
     if root == "tags":
         return lambda document: True if path in (document.get("tags") or ()) else MISSING
     if root == "history_keys":
-        return lambda document: _find((document.get(root) or {}).get("keys"), [path])
+        return lambda document: _child((document.get(root) or {}).get("keys"), path)
     parts = path.split(".")
     if len(parts) == 1:
         return lambda document: _child(document.get(root), path)
+    find = _finder(parts)
+    if root != "config" or "value" not in parts[1:]:
+        return lambda document: find(document.get(root))
     # The web pages write config.<key>.value<.nested> where people write config.<key><.nested>.
-    ways = [parts]
-    if root == "config" and "value" in parts[1:]:
-        at = parts.index("value", 1)
-        ways.append(parts[:at] + parts[at + 1 :])
+    at = parts.index("value", 1)
+    find_bare = _finder(parts[:at] + parts[at + 1 :])
 
-    def find(document: Document) -> Any:
-        for way in ways:
-            found = _find(document.get(root), way)
-            if found is not MISSING:
-                return found
-        return MISSING
+    def find_either(document: Document) -> Any:
+        found = find(document.get(root))
+        return find_bare(document.get(root)) if found is MISSING else found
 
-    return find
+    return find_either
 
 
-def _find(value: Any, parts: list[str]) -> Any:
-    """Follow dotted parts; a key that itself holds dots wins over nesting, since it says exactly what was asked."""
-    if not parts:
-        return value
-    if isinstance(value, Mapping):
-        for cut in range(len(parts), 0, -1):
-            key = ".".join(parts[:cut])
+def _finder(parts: list[str]) -> Callable[[Any], Any]:
+    """Follow dotted parts; a key that itself holds dots wins over nesting, since it says exactly what was asked.
+
+    The ways to cut the rest of a path are worked out once, from its end, and shared by all that lead to it.
+    """
+    finders: list[Callable[[Any], Any]] = [lambda value: value]
+    for begin in range(len(parts) - 1, -1, -1):
+        ways = [
+            (".".join(parts[begin:end]), finders[len(parts) - end]) for end in range(len(parts), begin, -1)
+        ]
+        finders.append(partial(_follow, ways, parts[begin]))
+    return finders[-1]
+
+
+def _follow(ways: list[tuple[str, Callable[[Any], Any]]], first: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        for key, follow in ways:
             if key in value:
-                found = _find(value[key], parts[cut:])
+                found = follow(value[key])
                 if found is not MISSING:
                     return found
         return MISSING
-    found = _child(value, parts[0])
-    return MISSING if found is MISSING else _find(found, parts[1:])
+    found = _child(value, first)
+    return MISSING if found is MISSING else ways[-1][1](found)
 
 
 def _child(value: Any, key: str) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return value.get(key, MISSING)
     if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
         return value[int(key)]

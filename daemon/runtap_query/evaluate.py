@@ -79,7 +79,7 @@ def _test(operator: str, operand: Any) -> Test:
         positive = _equals(operand) if operator == "$ne" else _any_of(operand)
         return lambda value: not positive(value)
     if operator == "$exists":
-        # Null counts as present, as in MongoDB; plain columns that hold nothing are null there too.
+        # A null in a config or a summary counts as present, as in MongoDB.
         return lambda value: (value is not MISSING) is operand
     if operator == "$regex":
         search = operand.search

@@ -167,8 +167,9 @@ def _pattern(column: Column, operand: object, options: object) -> re.Pattern[str
 
 
 def _nearest(name: str, known: tuple[str, ...]) -> str:
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+    # Without the sign they have in common, which would make everything look alike.
+    close = get_close_matches(name.lstrip("$"), [one[1:] for one in known], n=1, cutoff=0.5)
+    return f"; did you mean ${close[0]}?" if close else f"; known are {', '.join(known)}"
 
 
 def _shown(value: object) -> str:
