@@ -1,0 +1,199 @@
+"""Runs the bench and prints its tables. `--quick` takes fewer runs and rounds, to see that it works."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench import seed, stalled
+from tests.bench.measure import Sample, machine, middle, run_script
+from tests.support.daemon import Daemon, start_daemon
+from tests.support.local_server import LocalServer, sdk_env, start_local_server
+
+HERE = Path(__file__).parent
+PROJECT = "bench"
+# Far more than the windows of a stream hold, so that readers who stop really stall it.
+HEAVY_RUNS, HEAVY_BYTES = 80, 400_000
+
+
+@dataclass
+class Contestant:
+    """One way to do a job."""
+
+    name: str
+    module: str
+    arguments: tuple[str, ...] = ()
+    prepare: Callable[[], None] = lambda: None
+    samples: list[Sample] = field(default_factory=list)
+
+
+class Bench:
+    """A server with runs, a daemon, and the environment of the scripts."""
+
+    def __init__(self, folder: Path, runs: int, rounds: int) -> None:
+        self.folder, self.rounds = folder, rounds
+        self.server: LocalServer = start_local_server(folder / "server")
+        seed.runs(self.server, PROJECT, runs)
+        self.path = f"{self.server.entity}/{PROJECT}"
+        self.home = folder / "runtap"
+        self.env = sdk_env(self.server, folder) | {"RUNTAP_HOME": str(self.home), "RUNTAP_AUTOSTART": "1"}
+        self.daemon: Daemon | None = None
+
+    def stop_daemon(self) -> None:
+        if self.daemon is not None:
+            self.daemon.stop()
+            self.daemon = None
+
+    def fresh_daemon(self) -> None:
+        """A daemon that has never seen anything, running."""
+        self.stop_daemon()
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.daemon = start_daemon(self.home)
+
+    def no_daemon(self) -> None:
+        """No daemon and nothing cached; one that a script started before is ended."""
+        self.stop_daemon()
+        stop_started(self.home, self.env)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def close(self) -> None:
+        self.no_daemon()
+        self.server.stop()
+
+    def compare(self, title: str, script: str, contestants: list[Contestant]) -> list[str]:
+        """Runs all contestants in turn, several rounds, and returns the table as lines of Markdown."""
+        for _ in range(self.rounds):
+            for contestant in contestants:
+                contestant.prepare()
+                arguments = [contestant.module, *contestant.arguments]
+                contestant.samples.append(
+                    run_script(HERE / "scripts" / script, arguments, self.env, self.server)
+                )
+        found = {sample.found for c in contestants for sample in c.samples}
+        if len(found) != 1:
+            raise SystemExit(f"{title}: the clients found different data: {found}")
+        return [f"### {title}", "", f"Same data each time: {found.pop()}.", "", *table(contestants), ""]
+
+
+def table(contestants: list[Contestant]) -> list[str]:
+    """Returns a table with the first contestant as the measure of the others."""
+    lines = [
+        "| | from `Api()` | ratio | whole process | ratio | requests | peak memory |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    base = middle(contestants[0].samples)
+    for contestant in contestants:
+        m = middle(contestant.samples)
+        lines.append(
+            f"| {contestant.name} | {m.from_api_s:.3f} s | {base.from_api_s / m.from_api_s:.1f}x "
+            f"| {m.process_s:.2f} s | {base.process_s / m.process_s:.1f}x | {m.requests} | {m.peak_mib:.0f} MiB |"
+        )
+    return lines
+
+
+def stop_started(home: Path, env: dict[str, str]) -> None:
+    """Ends a daemon that a script has started by itself."""
+    import subprocess
+    import sys
+
+    if home.exists():
+        subprocess.run([sys.executable, "-m", "runtap", "stop"], env=env, capture_output=True, timeout=60)
+
+
+def csv_rows(bench: Bench, runs: int) -> list[str]:
+    target = str(bench.folder / "project.csv")
+    lazy, eager = (bench.path, target, "lazy"), (bench.path, target, "eager")
+    return bench.compare(
+        f"The guide's CSV of {runs:,} runs",
+        "csv_of_runs.py",
+        [
+            Contestant("wandb, the guide's script as it stands", "wandb", lazy),
+            Contestant("wandb, `lazy=False, per_page=1000`", "wandb", eager),
+            Contestant("runtap, nothing cached", "runtap", lazy, bench.fresh_daemon),
+            Contestant("runtap, a second process", "runtap", lazy),
+        ],
+    )
+
+
+def first_call_rows(bench: Bench) -> list[str]:
+    run = (f"{bench.path}/run00001",)
+    return bench.compare(
+        "First call in a fresh process: one run",
+        "first_call.py",
+        [
+            Contestant("wandb", "wandb", run),
+            Contestant("runtap, no daemon yet (starts it)", "runtap", run, bench.no_daemon),
+            Contestant("runtap, daemon running, nothing cached", "runtap", run, bench.fresh_daemon),
+            Contestant("runtap, daemon running, cached", "runtap", run),
+        ],
+    )
+
+
+def stalled_rows(bench: Bench) -> list[str]:
+    from runtap.v1 import accounts_pb2, accounts_pb2_grpc
+
+    bench.fresh_daemon()
+    assert bench.daemon is not None
+    heavy = f"{PROJECT}-heavy"
+    seed.runs(bench.server, heavy, HEAVY_RUNS, ballast=HEAVY_BYTES)
+    login = accounts_pb2_grpc.AccountServiceStub(bench.daemon.channel()).Login(
+        accounts_pb2.LoginRequest(base_url=bench.server.url, api_key=bench.server.api_key)
+    )
+    run = f"{bench.path}/run00001"
+    quiet, loud = stalled.measure(
+        bench.daemon, login.account.account_id, f"{bench.server.entity}/{heavy}", run
+    )
+    ratio = loud.median_ms / quiet.median_ms
+    return [
+        "### A small call beside stalled stream readers",
+        "",
+        f"A cached GetRun, {stalled.CALLS} times. Each reader stopped in the first of "
+        f"{HEAVY_RUNS * HEAVY_BYTES >> 20} MiB.",
+        "",
+        "| | median | ratio | 99 of 100 within |",
+        "| --- | ---: | ---: | ---: |",
+        f"| nobody else | {quiet.median_ms:.2f} ms | 1.0x | {quiet.p99_ms:.1f} ms |",
+        f"| {stalled.READERS} stalled readers | {loud.median_ms:.2f} ms | {ratio:.1f}x | {loud.p99_ms:.1f} ms |",
+        "",
+    ]
+
+
+def main() -> None:
+    """Prints the tables and keeps them."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--quick", action="store_true")
+    quick = options.parse_args().quick
+    runs, rounds = (100, 1) if quick else (1000, 5)
+    folder = Path(tempfile.mkdtemp(prefix="runtap-bench-"))
+    print(f"Seeding {runs} runs ...", flush=True)
+    bench = Bench(folder, runs, rounds)
+    try:
+        lines = ["# Bench", "", *(f"- {fact}" for fact in machine())]
+        lines += [
+            f"- medians of {rounds} rounds, contestants in turn",
+            "- a ratio is the first row's time over this row's: larger is faster",
+            "",
+        ]
+        steps: list[Callable[[], list[str]]] = [
+            lambda: csv_rows(bench, runs),
+            lambda: first_call_rows(bench),
+            lambda: stalled_rows(bench),
+        ]
+        for step in steps:
+            part = step()
+            print("\n".join(part), flush=True)
+            lines += part
+    finally:
+        bench.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    if not quick:
+        (HERE / "RESULTS.md").write_text("\n".join(lines))
+        print("kept in tests/bench/RESULTS.md")
+
+
+if __name__ == "__main__":
+    main()

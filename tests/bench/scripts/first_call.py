@@ -1,0 +1,13 @@
+"""A fresh process asks for one run. Arguments: client module, path of the run."""
+
+import importlib
+import json
+import sys
+import time
+
+client = importlib.import_module(sys.argv[1])
+
+began = time.perf_counter()
+run = client.Api().run(sys.argv[2])
+found = f"{run.name}, seed {run.config['seed']}"
+print(json.dumps({"seconds": time.perf_counter() - began, "found": found}))
