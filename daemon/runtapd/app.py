@@ -36,6 +36,7 @@ DAEMON_SERVICE = "runtap.v1.DaemonService"
 LAME_DUCK_S = 0.2
 _CUT_OFF_S = 0.5
 _WATCHDOG_AFTER_GRACE_S = 1.0
+_WATCHDOG_OF_CLOSING_S = 4.0
 Build = Callable[[Settings], Awaitable[Parts]]
 log = logging.getLogger(__name__)
 
@@ -62,8 +63,9 @@ async def run(settings: Settings, ready: Readiness, build: Build = build_parts) 
             async with _watched(settings, endpoint, life, lag):
                 await life.draining.wait()
             ending = life.ending or Ending(ended, 0.0)
-            with _watchdog(endpoint, ending):
+            with _watchdog(endpoint, ending, ending.grace_s + _WATCHDOG_AFTER_GRACE_S):
                 await _drain(server, life, ending)
+            with _watchdog(endpoint, ending, _WATCHDOG_OF_CLOSING_S):
                 await parts.close()
                 failpoint("life-closed")
             ended = ending.reason
@@ -158,9 +160,9 @@ def _handle_signals(endpoint: Endpoint, life: Life) -> None:
 
 
 @contextmanager
-def _watchdog(endpoint: Endpoint, ending: Ending) -> Iterator[None]:
-    """Ends the process a second after the grace if the block still runs; a thread, since the loop may be what hangs."""
-    timer = threading.Timer(ending.grace_s + _WATCHDOG_AFTER_GRACE_S, _exit_now, (endpoint, ending))
+def _watchdog(endpoint: Endpoint, ending: Ending, after_s: float) -> Iterator[None]:
+    """Ends the process if the block takes longer; a thread, since the loop may be what hangs."""
+    timer = threading.Timer(after_s, _exit_now, (endpoint, ending))
     timer.daemon = True
     timer.start()
     try:

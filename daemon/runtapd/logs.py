@@ -24,7 +24,7 @@ _LONGEST_TEXT = 4000
 # Fields that every LogRecord has; whatever else it carries came in as `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _LOOKS_SECRET = re.compile(
-    r"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{40,}"  # API keys of 40 hex digits, our own token of 64
+    r"(?<![0-9A-Za-z])(?:[0-9A-Za-z]{40,}"  # API keys of 40 hex digits, our own token of 64, and their like
     r"|wandb_v\d+_[0-9A-Za-z_\-]{16,})"  # newer API keys
     r"|(?i:(?<=basic )|(?<=bearer ))[0-9A-Za-z+/=._~\-]{8,}"
     r"|(?i:(?<=signature=)|(?<=sig=)|(?<=x-amz-credential=)|(?<=x-amz-security-token=))[^&\s\"]+"
@@ -101,7 +101,9 @@ class Logs:
         return before
 
     def close(self) -> None:
-        """Writes what is left and lets go of the file."""
+        """Writes what is left and lets go of the file. A second call does nothing."""
+        if self._handler not in logging.getLogger().handlers:
+            return
         logging.getLogger().removeHandler(self._handler)
         logging.captureWarnings(False)
         self._writer.stop()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import Daemon, check_clean, start_daemon
+from tests.support.daemon import Daemon, start_daemon
 
 StartDaemon = Callable[..., Daemon]
 
@@ -27,7 +27,7 @@ def start(tmp_path: Path) -> Iterator[StartDaemon]:
     yield start_one
     with ExitStack() as checks_then_ends:  # runs backwards: every daemon is ended before the first check
         for daemon in started:
-            checks_then_ends.callback(check_clean, daemon.home, daemon.secrets)
+            checks_then_ends.callback(daemon.check_clean)
         for daemon in started:
             checks_then_ends.callback(daemon.end)
 

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 import grpc
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 15.0
@@ -76,16 +76,16 @@ class Daemon:
     @property
     def output(self) -> str:
         """What it wrote to stdout and stderr."""
-        return self.output_path.read_text(errors="replace")
+        return self.output_path.read_text(errors="replace") if self.output_path.exists() else ""
 
     def log(self) -> list[dict[str, Any]]:
         """The log's lines so far."""
         return [json.loads(line) for line in self.log_path.read_text().splitlines()]
 
-    def metadata(self, client: str = CLIENT, **more: str) -> list[tuple[str, str]]:
+    def metadata(self, client: str = CLIENT, **more: str) -> tuple[tuple[str, str], ...]:
         """What a call must bring along; `account="..."` names an account."""
-        extra = [(f"runtap-{key}", value) for key, value in more.items()]
-        return [("runtap-token", self.token), ("runtap-client", client), *extra]
+        extra = ((f"runtap-{key}", value) for key, value in more.items())
+        return (("runtap-token", self.token), ("runtap-client", client), *extra)
 
     def channel(self, client: str = CLIENT, **more: str) -> grpc.Channel:
         """A channel whose calls carry the token; closed with the daemon."""
@@ -136,7 +136,12 @@ class Daemon:
     def close(self) -> None:
         """Ends it and checks what it leaves behind."""
         self.end()
+        self.check_clean()
+
+    def check_clean(self) -> None:
+        """Fails if processes of its home still run, a secret lies about, or it wrote a traceback."""
         check_clean(self.home, self.secrets)
+        assert "Traceback" not in self.output, self.output
 
     def __enter__(self) -> Daemon:
         return self
@@ -239,7 +244,7 @@ class _Metadata(
 ):
     """Adds metadata to every call of a channel."""
 
-    def __init__(self, metadata: list[tuple[str, str]]) -> None:
+    def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
         self._metadata = metadata
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
@@ -262,7 +267,7 @@ class _Metadata(
 class _Details(grpc.ClientCallDetails):
     """The details of a call with more metadata."""
 
-    def __init__(self, details: Any, metadata: list[tuple[str, str]]) -> None:
+    def __init__(self, details: Any, metadata: tuple[tuple[str, str], ...]) -> None:
         self.method = details.method
         self.timeout = details.timeout
         self.metadata = (*(details.metadata or ()), *metadata)
