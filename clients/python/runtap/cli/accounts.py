@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from runtap.v1 import accounts_pb2
 
 CLOUD = "https://api.wandb.ai"
+LOGIN_S = 15.0  # somebody sits and waits
 _CLOUD_KEYS_PAGE = "https://wandb.ai/authorize"
 _SOURCES = {
     "ARGUMENT": "given in a call; kept in the daemon's memory",
@@ -61,7 +62,7 @@ def login(host: str, key_stdin: bool, make_default: bool, to_netrc: bool, as_jso
         make_default=make_default,
         verify=True,
     )
-    account = channel.daemon().call("accounts.Login", request).account
+    account = channel.daemon().call("accounts.Login", request, timeout=LOGIN_S).account
     place = "a private file of the daemon"
     if to_netrc:
         from runtap.cli import netrc
@@ -78,15 +79,14 @@ def login(host: str, key_stdin: bool, make_default: bool, to_netrc: bool, as_jso
 
 @click.command()
 @host_option
-@click.option(
-    "--user", default="", metavar="NAME", help="The login name, where there are several on one server."
-)
+@click.option("--user", default="", metavar="NAME", help="The login name.")
 @click.option("--keep-cache", is_flag=True, help="Keep what was read with the account.")
 @json_option
 def logout(host: str, user: str, keep_cache: bool, as_json: bool) -> None:
     """Forget a stored key and the data cached with it.
 
-    Unsent writes are kept. Keys in the environment, netrc and settings files are not touched.
+    Without options that is the only account, or else the default one. Unsent writes are kept. Keys in the environment,
+    netrc and settings files are not touched.
     """
     from runtap.v1 import accounts_pb2
 
@@ -124,7 +124,7 @@ def whoami(host: str, as_json: bool) -> None:
     request = accounts_pb2.LoginRequest(
         base_url=_with_scheme(host), environment=accounts_pb2.CallerEnvironment(**caller_environment())
     )
-    answer = channel.daemon().call("accounts.Login", request)
+    answer = channel.daemon().call("accounts.Login", request, timeout=LOGIN_S)
     account = answer.account
     if as_json:
         print_json({**as_dict(account), "default_entity": answer.defaults.entity})

@@ -61,7 +61,8 @@ def status(as_json: bool) -> None:
 def use(as_json: bool) -> None:
     """Make the local server's account the daemon's default, starting the server when needed.
 
-    The default serves programs that name no account. Python programs go by their environment: the printed line sets it.
+    The default serves programs that name no account. Python programs go by their environment; the lines it prints set
+    that, for the wandb SDK too.
     """
     from runtap import channel
     from runtap.cli.accounts import as_dict

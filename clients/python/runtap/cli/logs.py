@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import click
 
@@ -24,7 +24,7 @@ _FIXED = ("time", "level", "logger", "message", "traceback")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the lines as they are, one JSON object each.")
 def logs(follow: bool, lines: int, as_json: bool) -> None:
-    """Show the daemon's log, also when it is not running.
+    """Show the daemon's log, also of one that has ended.
 
     Times are in UTC. API keys and tokens are never in the log.
     """
@@ -74,7 +74,7 @@ def tail(path: str, count: int) -> list[str]:
     return found[len(found) - count :] if count < len(found) else found
 
 
-def new_lines(path: str) -> Iterator[str]:
+def new_lines(path: str) -> Generator[str, None, None]:
     """Lines written from now on, for ever; goes on in the new file when the log rotates."""
     file = None
     rest = ""

@@ -24,7 +24,7 @@ COMMANDS = {
     "stop": ("life", "Stop the daemon; unsent writes are kept."),
     "restart": ("life", "Stop the daemon and start it again."),
     "status": ("status", "Show how the daemon is doing."),
-    "logs": ("logs", "Show the daemon's log."),
+    "logs": ("logs", "Show the daemon's log, also of one that has ended."),
     "flush": ("life", "Make every program read anew what it reads next."),
     "login": ("accounts", "Check an API key and keep it."),
     "logout": ("accounts", "Forget a stored key and the data cached with it."),
@@ -77,10 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         code = runtap.main(arguments, prog_name="runtap", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except (click.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except click.ClickException as error:
