@@ -141,8 +141,9 @@ def test_runs_that_cannot_be_read_come_last_as_an_error(daemon: ScriptedDaemon, 
 def test_on_error_warn_gives_the_good_ones(daemon: ScriptedDaemon) -> None:
     daemon.bad_runs.append(BAD)
     runs = runtap.Api().runs("ada/digits", on_error="warn")
-    with pytest.warns(UserWarning, match="could not be read"):
+    with pytest.warns(UserWarning, match="could not be read") as caught:
         assert len(list(runs)) == 120
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_a_list_known_to_be_incomplete_says_why(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:

@@ -118,9 +118,10 @@ def test_a_spread_is_even_and_has_no_duplicates(total: int, samples: int) -> Non
 def test_a_sample_nobody_asked_for_is_said_to_be_one(daemon: ScriptedDaemon, run: runtap.Run) -> None:
     daemon.group_rows = 1000
     daemon.rows[PATH] = [row(step) for step in range(600)]
-    with pytest.warns(SampledWarning, match="scan_history"):
+    with pytest.warns(SampledWarning, match="scan_history") as caught:
         frame = run.history()
     assert len(frame) == 500
+    assert [warning.filename for warning in caught] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(run.history(samples=100)) == 100

@@ -236,6 +236,21 @@ def test_pickles_and_copies_with_its_edits(daemon: ScriptedDaemon, run: runtap.R
     assert [list(edit.path) for edit in request.summary] == [["acc"]]
 
 
+def test_diff_names_the_keys_that_differ(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.add_run(
+        "r2", config={"lr": {"value": 0.1}, "opt": {"value": {"name": "sgd", "betas": [0.9, 0.99]}}}
+    )
+    other = runtap.Api().run("ada/digits/r2")
+    other.config["only"] = True
+    assert run.diff(other) == {
+        "bare": (3, None),
+        "nan": ("NaN", None),
+        "only": (None, True),
+        "opt.name": ("adam", "sgd"),
+    }
+    assert run.diff(run) == {}
+
+
 def test_two_configs_make_the_guides_frame(run: runtap.Run) -> None:
     import pandas
 

@@ -156,7 +156,11 @@ def test_the_object_holds_the_servers_answer_and_others_changes(
     theirs["theirs"] = {"value": 7}
     daemon.runs["ada/digits/r1"].config_json = json.dumps(theirs)
     daemon.runs["ada/digits/r1"].state = "crashed"
+    before = run.freshness.fetched_at
     run.update()
+    assert before is not None
+    assert run.freshness.fetched_at is not None
+    assert run.freshness.fetched_at > before
     assert run.config is config
     assert run.config == {"lr": 0.2, "opt": {"name": "adam", "eps": 1}, "n": 1, "theirs": 7}
     assert run.state == "crashed"
@@ -203,8 +207,11 @@ def test_queuing_quietly_is_opt_in(daemon: ScriptedDaemon, run: runtap.Run) -> N
     daemon.write = writes_pb2.Write(
         write_id="w7", state=writes_pb2.WRITE_STATE_ACCEPTED, fields=["config.lr"]
     )
+    daemon.runs["ada/digits/r1"].pending_writes = 1
     run.config["lr"] = 0.2
+    before = run.freshness.fetched_at
     write = run.update(wait=False)
+    assert (run.freshness.fetched_at, run.freshness.pending_writes) == (before, 1)
     assert write is not None
     assert (write.state, write.fields) == ("accepted", ("config.lr",))
     assert daemon.last("runs.UpdateRun").wait_for == runs_pb2.WAIT_FOR_ACCEPTED

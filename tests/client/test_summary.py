@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,16 @@ def test_pickles_with_its_run(summary: runtap.Summary) -> None:
     twin = pickle.loads(pickle.dumps(summary))
     assert dict(twin) == dict(summary)
     assert repr(twin) == repr(summary)
+
+
+def test_histograms_without_numpy_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = [0.5, 3, 1, 3, [2, 2]]
+    with_numpy = runtap.Histogram(numpy.array([0.5, 3, 1, 3, 2, 2]), num_bins=5)
+    same_number = runtap.Histogram([4, 4], num_bins=2)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert runtap.Histogram(numbers, num_bins=5) == with_numpy
+    assert runtap.Histogram([4, 4], num_bins=2) == same_number
+    assert sum(runtap.Histogram([]).histogram) == 0
 
 
 @pytest.mark.parametrize(

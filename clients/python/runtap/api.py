@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from runtap.cautions import caution
 from runtap.errors import InvalidRequestError
 from runtap.run_object import Run
 from runtap.runs import Query, Runs
@@ -16,7 +16,7 @@ from runtap.values import json_text, plain
 if TYPE_CHECKING:
     from runtap.v1 import runs_pb2
 
-Path = str | Sequence[str]
+AnyPath = str | Sequence[str]
 
 
 class Viewer:
@@ -125,7 +125,7 @@ class Api:
         """
         self._session.flush()
 
-    def run(self, path: Path = "") -> Run:
+    def run(self, path: AnyPath = "") -> Run:
         """Reads one run.
 
         Arguments:
@@ -152,7 +152,7 @@ class Api:
 
     def runs(
         self,
-        path: Path | None = "",
+        path: AnyPath | None = "",
         filters: Mapping[str, Any] | str | None = None,
         order: str | None = "-created_at",
         per_page: int | None = None,
@@ -191,7 +191,7 @@ class Api:
         return Runs(self._session, query)
 
 
-def _joined(path: Path | None) -> str:
+def _joined(path: AnyPath | None) -> str:
     """A path as text, whether it came as text or in parts."""
     return path if isinstance(path, str) else "/".join(path or ())
 
@@ -208,11 +208,7 @@ def _filter(filters: Mapping[str, Any] | str | None) -> tuple[str, str]:
         raise _refused(
             "filters", "order is no filter; write api.runs(path, filters, order=...)", "INVALID_FILTER"
         )
-    warnings.warn(
-        f"order stands in filters; write api.runs(path, order={filters['order']!r})",
-        UserWarning,
-        stacklevel=3,
-    )
+    caution(f"order stands in filters; write api.runs(path, order={filters['order']!r})", UserWarning)
     return "", str(filters["order"])
 
 

@@ -77,7 +77,7 @@ def replace(target: dict[str, Any], source: dict[str, Any]) -> None:
         current = target.get(key)
         if isinstance(current, dict) and isinstance(value, dict):
             replace(current, value)
-        elif current is not value:
+        elif current is not value or key not in target:
             target[key] = value
 
 

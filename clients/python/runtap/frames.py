@@ -7,13 +7,13 @@ row, so they never decide whether a row has one of the wanted keys, unless nothi
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from runtap import row_groups
+from runtap.cautions import caution
 from runtap.history import STREAMS, UnknownKeyWarning, checked_keys, checked_number, refused
 from runtap.row_groups import RowGroup
 
@@ -108,7 +108,7 @@ def _read(session: Session, path: str, wanted: Wanted) -> list[RowGroup]:
     groups = list(row_groups.read(session, _request(session, path, wanted)))
     unknown = [key for group in groups[-1:] for key in group.unknown_keys if key in wanted.keys]
     if unknown:
-        warnings.warn(f"{path} never logged {', '.join(unknown)}", UnknownKeyWarning, stacklevel=5)
+        caution(f"{path} never logged {', '.join(unknown)}", UnknownKeyWarning)
     return groups
 
 
@@ -146,11 +146,10 @@ def _sampled(groups: list[RowGroup], samples: int) -> list[RowGroup]:
         return groups
     if samples == DEFAULT_SAMPLES:
         # The same words for every run, so that a loop over runs warns once.
-        warnings.warn(
+        caution(
             f"history() returned {samples} rows of a longer history, spread evenly; scan_history() gives all rows, "
             "history(samples=...) another number of them",
             SampledWarning,
-            stacklevel=4,
         )
     chosen = spread(total, samples)
     sampled, begin, first = [], 0, 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from runtap import row_groups
+from runtap.cautions import caution
 from runtap.errors import InvalidRequestError
 from runtap.row_groups import HistoryRow
 
@@ -118,4 +118,4 @@ def _warn_of_nothing(path: str, keys: list[str], unknown: tuple[str, ...]) -> No
             f"no row of {path} has all of {', '.join(keys)}: each was logged, but never in the same step; "
             "history(keys=...) gives rows that have at least one"
         )
-    warnings.warn(text, UnknownKeyWarning, stacklevel=3)
+    caution(text, UnknownKeyWarning)

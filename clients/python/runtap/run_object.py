@@ -6,20 +6,23 @@ sending is `writes.py`, rows are `history.py`.
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from runtap import writes
-from runtap.edits import ABSENT, apply_tags
+from runtap.edits import ABSENT, apply_tags, changes
 from runtap.freshness import Freshness
 from runtap.run_attributes import RunAttributes, RunPath, User
 from runtap.run_summary import Summary
+from runtap.values import plain
 
 if TYPE_CHECKING:
     from runtap.history import HistoryScan
     from runtap.session import Session
-    from runtap.v1 import common_pb2, runs_pb2
+    from runtap.v1 import runs_pb2
 
 __all__ = ["Run", "RunPath", "User"]
 
@@ -62,7 +65,8 @@ class Run(RunAttributes):
 
         request = runs_pb2.GetRunRequest(path=self._message.path, options=self._session.options(force=force))
         answer: runs_pb2.GetRunResponse = self._session.call("runs.GetRun", request)
-        self._adopt(answer.run, answer.freshness, writes.Change())
+        self._adopt(answer.run, writes.Change())
+        self._freshness = self._session.fresh(answer.freshness, f"run {answer.run.path}")
         return self
 
     def wait_until_finished(self, timeout: float | None = None, *, poll_s: float = 5.0) -> None:
@@ -106,6 +110,18 @@ class Run(RunAttributes):
     def save(self) -> writes.Write | None:
         """The same as `update()`."""
         return self.update()
+
+    def diff(self, other: Run) -> dict[str, tuple[Any, Any]]:
+        """The config keys in which two runs differ, with this run's value and the other's; None where a run has none.
+
+        Keys of nested dicts are dotted. Unsent edits count.
+        """
+        differences = changes(plain(self.config, "config"), other.config, "config")
+        pairs = {".".join(edit.path): (edit.base, edit.value) for edit in differences}
+        return {
+            key: (None if mine is ABSENT else mine, None if theirs is ABSENT else theirs)
+            for key, (mine, theirs) in sorted(pairs.items())
+        }
 
     def history(
         self,
@@ -207,12 +223,15 @@ class Run(RunAttributes):
             return None
         answer = writes.send(self._session, self._message.path, change, wait=wait, expect=expect)
         # Also of a queued write: it is this object's state from now on, and must not be sent twice.
-        self._adopt(answer.run, None, change)
+        self._adopt(answer.run, change)
+        pending = answer.run.pending_writes
+        if pending:
+            self._freshness = replace(self._freshness, pending_writes=pending)
+        else:
+            self._freshness = Freshness(datetime.datetime.now(datetime.UTC), "upstream")
         return writes.outcome(answer.write, wait=wait)
 
-    def _adopt(
-        self, message: runs_pb2.Run, freshness: common_pb2.Freshness | None, sent: writes.Change
-    ) -> None:
+    def _adopt(self, message: runs_pb2.Run, sent: writes.Change) -> None:
         """Takes a newer state of the run; edits that are not in `sent` survive."""
         unsent = {
             name: text
@@ -224,5 +243,3 @@ class Run(RunAttributes):
         self._texts = unsent
         if self._tags is not None:
             self._tags[:] = apply_tags(None if tag_edit == sent.tags else tag_edit, message.tags)
-        if freshness is not None:
-            self._freshness = self._session.fresh(freshness, f"run {message.path}")

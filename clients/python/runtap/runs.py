@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from runtap.cautions import caution
 from runtap.errors import CommError, Fault, IncompleteError, from_fault
 from runtap.freshness import Freshness
 from runtap.run_object import Run
@@ -215,7 +215,7 @@ class Runs(Sequence[Run]):
         pages = self._pages
         if not pages.errors:
             if pages.incomplete_reason:
-                warnings.warn(f"runs are missing: {pages.incomplete_reason}", UserWarning, stacklevel=3)
+                caution(f"runs are missing: {pages.incomplete_reason}", UserWarning)
             return
         error = IncompleteError(
             f"{len(pages.errors)} of {len(pages.errors) + len(pages.runs)} runs could not be read, the first because: "
@@ -224,7 +224,7 @@ class Runs(Sequence[Run]):
         )
         if self._query.on_error == "raise":
             raise error
-        warnings.warn(error.message, UserWarning, stacklevel=3)
+        caution(error.message, UserWarning)
 
 
 def _older(one: Freshness | None, other: Freshness) -> Freshness:

@@ -8,11 +8,11 @@ neither pickled nor shown, so a copy in another process lives as long as the dae
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from runtap import channel
+from runtap.cautions import caution
 from runtap.environment import CallerEnvironment, caller_environment
 from runtap.errors import AuthenticationError, CommError, StaleWarning
 from runtap.freshness import Freshness, from_message
@@ -121,7 +121,7 @@ class Session:
         freshness = from_message(message)
         if freshness.stale:
             age = f"{freshness.age_s:.0f} s old" if freshness.age_s is not None else "of unknown age"
-            warnings.warn(f"{what} is {age}: {self.base_url} could not be asked", StaleWarning, stacklevel=4)
+            caution(f"{what} is {age}: {self.base_url} could not be asked", StaleWarning)
         return freshness
 
     def _login(self) -> accounts_pb2.LoginResponse:
@@ -129,7 +129,7 @@ class Session:
 
         surroundings = self._environment or caller_environment()
         request = accounts_pb2.LoginRequest(
-            base_url=self.base_url or self._wanted_url,
+            base_url=self._wanted_url or self.base_url,  # "local" finds a key that its URL does not
             api_key=self._api_key,
             environment=accounts_pb2.CallerEnvironment(**surroundings),
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runtap.cautions import caution
 from runtap.edits import ABSENT, Edit, TagEdit
 from runtap.errors import ConflictWarning, InvalidRequestError, WriteQueued
 from runtap.values import json_text, plain
@@ -66,7 +66,7 @@ def outcome(write: writes_pb2.Write, *, wait: bool) -> Write:
 
     state = writes_pb2.WriteState.Name(write.state).removeprefix("WRITE_STATE_").lower()
     if write.conflicts:
-        warnings.warn(_conflict_text(write), ConflictWarning, stacklevel=4)
+        caution(_conflict_text(write), ConflictWarning)
     if wait and state in ("accepted", "sending", "blocked_auth"):
         cause = write.message or f"the server has not confirmed it within {WAIT_S:.0f} s"
         raise WriteQueued(
