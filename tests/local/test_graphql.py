@@ -75,18 +75,20 @@ def test_projects_come_most_recent_first_in_pages(client: Client) -> None:
     assert client.query(document, e="local", c=None)["models"]["edges"] == []
 
 
-def test_sweeps_are_empty_for_now(client: Client) -> None:
+def test_sweeps_and_reports_are_empty_for_now(client: Client) -> None:
     client.upsert("r1")
     data = client.query(
         'query S($e: String!) { project(name: "p", entityName: $e) { totalSweeps '
         'sweeps(filters: "{}", first: 5) { edges { node { id bestLoss config } } pageInfo { hasNextPage } } '
-        'sweep(sweepName: "x") { id name state } } }',
+        'sweep(sweepName: "x") { id name state } '
+        'allViews(viewType: "runs") { edges { node { id spec } } pageInfo { endCursor } } } }',
         e=client.entity,
     )
     assert data["project"] == {
         "totalSweeps": 0,
         "sweeps": {"edges": [], "pageInfo": {"hasNextPage": False}},
         "sweep": None,
+        "allViews": {"edges": [], "pageInfo": {"endCursor": None}},
     }
 
 

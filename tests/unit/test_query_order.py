@@ -81,7 +81,9 @@ def test_sorting_keeps_everything_and_is_stable_under_shuffling(
 
 @given(st.lists(st.integers(-3, 3) | st.none(), max_size=12))
 def test_the_missing_are_last_both_ways(found: list[int | None]) -> None:
-    made = [{"name": str(index), "summary_metrics": {"x": value}} for index, value in enumerate(found)]
+    made: list[dict[str, Any]] = [
+        {"name": str(index), "summary_metrics": {"x": value}} for index, value in enumerate(found)
+    ]
     for sign, reverse in (("+", False), ("-", True)):
         got = [document["summary_metrics"]["x"] for document in sort_documents(made, sign + "summary.x")]
         present = sorted((value for value in found if value is not None), reverse=reverse)

@@ -106,7 +106,7 @@ def test_columns_have_many_spellings(name: str, shown: str) -> None:
 def test_moments_in_all_forms(text: str, year_to_second: tuple[int, ...], width: float) -> None:
     moment = parse_moment(text)
     assert moment is not None
-    assert moment.start == datetime(*year_to_second, tzinfo=UTC).timestamp()  # type: ignore[arg-type]
+    assert moment.start == datetime(*year_to_second, tzinfo=UTC).timestamp()  # type: ignore[arg-type, misc]
     assert moment.end - moment.start == width
 
 

@@ -49,6 +49,7 @@ def entity(viewer: Viewer) -> dict[str, Any]:
         "privateOnly": False,
         "storageBytes": 0,
         "codeSavingEnabled": False,
+        "defaultAccess": "PRIVATE",
         "isPaid": False,
         "members": [member],
     }

@@ -179,5 +179,6 @@ RESOLVERS: dict[str, dict[str, Any]] = {
         "totalSweeps": lambda project, info, **_: 0,
         "sweeps": lambda project, info, **_: connection([], 0, False),
         "sweep": lambda project, info, **_: None,
+        "allViews": lambda project, info, **_: connection([], 0, False),
     },
 }

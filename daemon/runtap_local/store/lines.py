@@ -1,6 +1,6 @@
 """The lines of a run's streams (history, system events, console), by line number and by step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -73,10 +73,10 @@ def texts(
     stream: Stream,
     min_step: int | None = None,
     max_step: int | None = None,
-) -> list[str]:
-    """The texts with min_step <= step < max_step, in the order of their steps."""
+) -> Iterator[str]:
+    """The texts with min_step <= step < max_step, in the order of their steps, never all in memory at once."""
     statement = select(lines.c.text).where(*_range(run_pk, stream, min_step, max_step))
-    return list(connection.scalars(statement.order_by(lines.c.step, lines.c.line)))
+    yield from connection.scalars(statement.order_by(lines.c.step, lines.c.line)).yield_per(1000)
 
 
 def sampled_texts(

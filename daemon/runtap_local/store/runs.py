@@ -117,8 +117,9 @@ def _silent(before: int) -> ColumnElement[bool]:
 
 
 def crash_silent(connection: Connection, before: int, now: int) -> int:
-    """Call running runs crashed that were last heard of before a moment; returns how many."""
-    pks = list(connection.scalars(select(runs.c.pk).where(_silent(before))))
-    for pk in pks:
-        change(connection, pk, now, {"state": "crashed"})
-    return len(pks)
+    """Call running runs crashed that were last heard of before a moment (those that said they would be preempted,
+    preempted); returns how many."""
+    found = list(connection.execute(select(runs.c.pk, runs.c.state).where(_silent(before))))
+    for run in found:
+        change(connection, run.pk, now, {"state": "preempted" if run.state == "preempting" else "crashed"})
+    return len(found)

@@ -1,0 +1,114 @@
+"""Many at once and much of it: nothing is lost, nothing is kept twice, and internal errors stay internal."""
+
+import json
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.local.client import Client
+from tests.support.local_server import LocalServer, start_local_server
+
+
+def test_writers_and_readers_at_once(client: Client, server: LocalServer) -> None:
+    def write(number: int) -> None:
+        name = f"w{number}"
+        client.upsert(name, config={"a": {"value": number}})
+        for offset in range(0, 200, 50):
+            client.log(name, offset, [{"_step": step, "a": step} for step in range(offset, offset + 50)])
+            client.upsert("shared", tags=[f"t{number}"])
+        client.request("PUT", f"/files/{client.entity}/p/{name}/a.bin", data=b"x" * 50_000)
+        client.stream(name, complete=True, exitcode=0)
+
+    def read(_number: int) -> None:
+        for _ in range(5):
+            project = client.query(
+                'query Q($e: String, $f: JSONString) { project(name: "p", entityName: $e) { runCount(filters: $f) } }',
+                e=client.entity,
+                f='{"config.a": 1}',
+            )["project"]
+            assert project is None or project["runCount"] in (0, 1)
+
+    def add(number: int) -> None:
+        server.add_user(f"{client.entity}-{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [pool.submit(work, number) for number in range(6) for work in (write, read)]
+        jobs += [pool.submit(add, number) for number in range(2)]
+        for job in jobs:
+            job.result(timeout=50)
+    found = client.runs(filters='{"state": "finished"}', perPage=100)
+    assert found["runCount"] == 6
+    for edge in found["runs"]["edges"]:
+        assert edge["node"]["historyLineCount"] == 200 and edge["node"]["historyKeys"]["lastStep"] == 199
+
+
+def test_a_long_history_is_kept_small(tmp_path: Path) -> None:
+    server = start_local_server(tmp_path / "home")
+    client = Client(server.url, server.entity, server.api_key)
+    try:
+        client.upsert("big")
+        for offset in range(0, 20_000, 5_000):
+            rows = [
+                {
+                    "_step": step,
+                    "_timestamp": 1.79e9 + step,
+                    **{f"metric_{n}": step / (n + 3) for n in range(10)},
+                }
+                for step in range(offset, offset + 5_000)
+            ]
+            client.log("big", offset, rows)
+        page = client.run("big", "history(minStep: 7000, maxStep: 8000, samples: 1000)")["history"]
+        assert [json.loads(row)["_step"] for row in page] == list(range(7000, 8000))
+        assert len(client.run("big", "history(samples: 500)")["history"]) == 500
+    finally:
+        server.stop()
+    assert (server.home / "local.db").stat().st_size < 12_000_000  # 100,000 steps of ten keys: at most 60 MB
+
+
+def test_lists_of_a_thousand_runs_come_in_one_page(client: Client) -> None:
+    for begin in range(0, 1001, 250):
+        aliases = " ".join(
+            f'a{n}: upsertBucket(input: {{name: "r{n:04}", modelName: "p", '
+            f'config: "{{\\"n\\": {{\\"value\\": {n}}}}}"}}) {{ inserted }}'
+            for n in range(begin, min(begin + 250, 1001))
+        )
+        client.query("mutation M { " + aliases + " }")
+    names = client.names(order="+config.n", first=5000)
+    assert names == [f"r{n:04}" for n in range(1000)]  # never more than a thousand
+    assert client.runs()["runCount"] == 1001
+
+
+def test_internal_errors_stay_internal(tmp_path: Path) -> None:
+    server = start_local_server(tmp_path / "home")
+    client = Client(server.url, server.entity, server.api_key)
+    try:
+        client.upsert("r1")
+        with sqlite3.connect(server.home / "local.db") as connection:
+            connection.execute("UPDATE runs SET config = '{broken', history_line_count = 'x'")
+        connection.close()
+        answers: list[requests.Response] = [
+            client.post('{ project(name: "p") { runCount(filters: "{\\"config.a\\": 1}") } }'),
+            client.stream("r1", check=False, files={"output.log": {"offset": 0, "content": ["x"]}}),
+        ]
+        with sqlite3.connect(server.home / "local.db") as connection:
+            connection.execute("DROP TABLE lines")
+        connection.close()
+        answers.append(
+            client.stream("r1", check=False, files={"output.log": {"offset": 0, "content": ["x"]}})
+        )
+        bodies: list[Any] = [answers[0].json(), answers[2].json()]
+        for answer, body in zip((answers[0], answers[2]), bodies, strict=True):
+            assert answer.status_code == 500
+            assert [error["message"] for error in body["errors"]] == ["internal error, see the log"]
+        assert all(
+            "Traceback" not in answer.text and "sqlite" not in answer.text.lower() for answer in answers
+        )
+        log = (server.home / "local.log").read_text()
+        assert "Traceback" in log and "no such table: lines" in log
+        assert server.api_key not in log
+        assert client.query("{ viewer { entity } }")["viewer"]["entity"] == "local"
+    finally:
+        server.stop()
