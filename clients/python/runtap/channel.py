@@ -40,7 +40,9 @@ CHANNEL_OPTIONS = (
 )
 CALL_S = 30.0
 MINIMUM_REVISION = 1
-NEEDED_CAPABILITIES = frozenset({"cache.flush", "daemon.attach", "daemon.shutdown"})
+NEEDED_CAPABILITIES = frozenset(
+    {"accounts", "history.read", "runs.document", "runs.get", "runs.list", "runs.stream", "runs.update"}
+)
 """What this client cannot do without; a daemon that lacks another RPC says so when it is called."""
 
 Metadata = tuple[tuple[str, str | bytes], ...]
