@@ -143,4 +143,4 @@ def test_environment_variables_are_documented() -> None:
     for path in MODULES:
         used |= set(re.findall(r'"(RUNTAP_[A-Z_]+)"', path.read_text()))
     assert used, "the test looks in the wrong place"
-    assert {name for name in used if name not in pages} == set()
+    assert {name for name in used if name not in pages and not name.endswith("_")} == set()

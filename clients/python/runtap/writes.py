@@ -30,7 +30,7 @@ class Write:
     """What became of an update."""
 
     write_id: str
-    """The daemon's id of it, for `runtap writes`."""
+    """The daemon's id of it, for `WriteService.GetWrite`."""
     state: str
     """`applied` when the server has it; `accepted`, `sending` or `blocked_auth` while it is safe on this machine."""
     fields: tuple[str, ...]
@@ -71,7 +71,7 @@ def outcome(write: writes_pb2.Write, *, wait: bool) -> Write:
         cause = write.message or f"the server has not confirmed it within {WAIT_S:.0f} s"
         raise WriteQueued(
             f"the update of {write.run_path} is saved on this machine and not on the server yet: {cause}. It goes on "
-            f"by itself; `runtap writes` shows it as {write.write_id}",
+            f"by itself, also after a restart; `runtap status` counts it until then (write {write.write_id})",
             write_id=write.write_id,
             cause=cause,
         )
