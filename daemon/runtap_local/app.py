@@ -20,7 +20,7 @@ import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from . import __version__, filestream, jsontext, transfer
@@ -37,6 +37,10 @@ from .times import now_us
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 8
+_NO_PAGES = (
+    "This is runtap's local server. It keeps runs but has no web pages.\n"
+    "Look at them on the command line, for instance with: runtap runs <entity>/<project>\n"
+)
 _HOST = re.compile(r"[A-Za-z0-9.\-_\[\]:]{1,255}")
 T = TypeVar("T")
 
@@ -139,7 +143,9 @@ class LocalServer:
             _require_own(viewer, path["entity"])
             wanted = filestream.understand(_json_object(raw))
             with self.database.write() as connection:
-                run = runs.by_path(connection, path["entity"], path["project"], path["run"])
+                run = runs.by_path(
+                    connection, path["entity"], path["project"], path["run"], heavy=filestream.READS
+                )
                 if run is None:
                     raise NotFound(f"run {path['entity']}/{path['project']}/{path['run']} not found")
                 answer = filestream.apply(connection, run, wanted, now_us())
@@ -242,6 +248,9 @@ def _refusal(message: str, status: int, code: str) -> Response:
 
 
 async def _no_such_page(request: Request, _error: Exception) -> Response:
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        # Somebody follows the link that the SDK prints for a run.
+        return PlainTextResponse(_NO_PAGES, 404)
     # 404 for a wrong method as well: the SDK repeats a 405 twenty times.
     return _refusal(f"this server has no {request.method} {request.url.path[:200]}", 404, NotFound.code)
 

@@ -34,6 +34,22 @@ class Setup:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def _use_home(context: click.Context, _parameter: click.Parameter, home: Path | None) -> None:
+    if home is not None:
+        context.obj = _setup(home)
+
+
+# Where people look for it first: behind the command as well as before it.
+home_option = click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    callback=_use_home,
+    expose_value=False,
+    is_eager=True,
+    help="The data folder.",
+)
 port_option = click.option("--port", type=click.IntRange(1, 65535), help="Listen here from now on.")
 
 
@@ -45,8 +61,12 @@ port_option = click.option("--port", type=click.IntRange(1, 65535), help="Listen
 @click.pass_context
 def cli(context: click.Context, home: Path | None) -> None:
     """A local server for runs that speaks the Weights & Biases protocol."""
+    context.obj = _setup(home)
+
+
+def _setup(home: Path | None) -> Setup:
     try:
-        context.obj = Setup(load(home))
+        return Setup(load(home))
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
 
@@ -54,6 +74,7 @@ def cli(context: click.Context, home: Path | None) -> None:
 @cli.command()
 @port_option
 @click.option("--ready-fd", type=int, help="Write one JSON line to this descriptor once ready.")
+@home_option
 @click.pass_obj
 def serve(setup: Setup, port: int | None, ready_fd: int | None) -> None:
     """Serve in the foreground until told to stop."""
@@ -70,6 +91,7 @@ def serve(setup: Setup, port: int | None, ready_fd: int | None) -> None:
 @cli.command()
 @port_option
 @json_option
+@home_option
 @click.pass_obj
 def start(setup: Setup, port: int | None, as_json: bool) -> None:
     """Start the server in the background, unless it runs already, and say how to reach it."""
@@ -83,6 +105,7 @@ def start(setup: Setup, port: int | None, as_json: bool) -> None:
 
 @cli.command()
 @json_option
+@home_option
 @click.pass_obj
 def stop(setup: Setup, as_json: bool) -> None:
     """Stop the server; one that does not run is fine."""
@@ -95,6 +118,7 @@ def stop(setup: Setup, as_json: bool) -> None:
 
 @cli.command()
 @json_option
+@home_option
 @click.pass_obj
 def status(setup: Setup, as_json: bool) -> None:
     """Say whether the server runs, and where. Exits with 3 where it does not."""
@@ -152,6 +176,7 @@ def user() -> None:
 @click.argument("name")
 @click.option("--api-key", help="The key to give them [default: a new one].")
 @json_option
+@home_option
 @click.pass_obj
 def user_add(setup: Setup, name: str, api_key: str | None, as_json: bool) -> None:
     """Add a user, or another key to one, and print the key; works while the server runs."""
@@ -170,6 +195,7 @@ def user_add(setup: Setup, name: str, api_key: str | None, as_json: bool) -> Non
 
 @user.command("list")
 @json_option
+@home_option
 @click.pass_obj
 def user_list(setup: Setup, as_json: bool) -> None:
     """List all users."""

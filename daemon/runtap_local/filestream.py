@@ -24,6 +24,8 @@ _COUNTS: Final = {
     Stream.EVENTS: "events_line_count",
     Stream.OUTPUT: "log_line_count",
 }
+READS: Final = frozenset({"system_metrics", "history_keys"})
+"""The heavy columns of a run that are needed to apply a request."""
 _MAX_LINE: Final = 2**31 - 1
 _REVIVED: Final = ("crashed", "preempting", "preempted")
 

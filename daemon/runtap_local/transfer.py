@@ -94,7 +94,7 @@ def require_run(database: Database, path: FilePath) -> None:
 
 
 def _run(connection: Connection, path: FilePath) -> Row[Any]:
-    run = runs.by_path(connection, path.entity, path.project, path.run)
+    run = runs.by_path(connection, path.entity, path.project, path.run, heavy=())
     if run is None:
         raise NotFound(f"run {path.entity}/{path.project}/{path.run} not found")
     return run

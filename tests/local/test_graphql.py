@@ -153,6 +153,11 @@ def test_unknown_pages_and_methods_are_not_found(client: Client) -> None:
         assert response.status_code == 404 and response.json()["errors"][0]["message"]
 
 
+def test_people_who_follow_a_link_are_told_where_to_look(client: Client) -> None:
+    response = client.request("GET", "/local/p/runs/r1", auth=None, headers={"Accept": "text/html,*/*"})
+    assert response.status_code == 404 and "no web pages" in response.text
+
+
 def test_operations_are_counted_by_their_name_in_the_document(client: Client) -> None:
     before = client.request("GET", "/runtap/stats").json()
     client.upsert("r1")

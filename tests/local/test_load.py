@@ -81,6 +81,25 @@ def test_lists_of_a_thousand_runs_come_in_one_page(client: Client) -> None:
     assert client.runs()["runCount"] == 1001
 
 
+def test_pages_end_early_where_documents_are_huge(client: Client) -> None:
+    summary = {"histogram": "x" * 4_000_000}
+    for number in range(12):
+        client.upsert(f"r{number:02}", summaryMetrics=summary)
+    for order, filters in ((None, "{}"), ("+name", '{"state": "running"}')):
+        names: list[str] = []
+        pages, cursor, more = 0, None, True
+        while more:
+            project = client.runs(perPage=1000, cursor=cursor, order=order, filters=filters)
+            names += [edge["node"]["name"] for edge in project["runs"]["edges"]]
+            cursor, more = (
+                project["runs"]["pageInfo"]["endCursor"],
+                project["runs"]["pageInfo"]["hasNextPage"],
+            )
+            pages += 1
+            assert project["runCount"] == 12
+        assert pages == 2 and sorted(names) == [f"r{number:02}" for number in range(12)]
+
+
 def test_internal_errors_stay_internal(tmp_path: Path) -> None:
     server = start_local_server(tmp_path / "home")
     client = Client(server.url, server.entity, server.api_key)

@@ -162,8 +162,11 @@ def test_kill_nine_loses_nothing_acknowledged(home: Path) -> None:
     os.kill(server.pid, signal.SIGKILL)
     wait_until_dead(server.pid)
     assert json.loads(run_command(home, "status", "--json", check=False).stdout)["running"] is False
+    orphan = home / "files" / "ab" / "abandoned"  # as an upload leaves it that was cut off with the server
+    orphan.parent.mkdir(parents=True, exist_ok=True)
+    orphan.write_bytes(b"x")
     again = start_local_server(home)
-    assert again.url == server.url and again.pid != server.pid
+    assert again.url == server.url and again.pid != server.pid and not orphan.exists()
     assert client.run("r1", "historyLineCount") == {"historyLineCount": 500}
 
 
@@ -265,6 +268,10 @@ def test_the_folder_comes_from_the_environment(tmp_path: Path) -> None:
         )
         assert json.loads(done.stdout)["home"] == str(expected)
         assert not expected.exists()  # asking makes nothing
+    done = run_command(
+        tmp_path / "before", "status", "--json", "--home", str(tmp_path / "behind"), check=False
+    )
+    assert json.loads(done.stdout)["home"] == str(tmp_path / "behind")
 
 
 def test_status_in_between_disturbs_no_start(home: Path) -> None:

@@ -217,6 +217,18 @@ print("OUT" + json.dumps(result))
     assert "Could not find run" in result["deleted"]
 
 
+def test_a_wrong_key_is_an_error_that_says_so(sdk_server: LocalServer, tmp_path: Path) -> None:
+    script = """
+import json, wandb
+try:
+    wandb.Api()
+except wandb.errors.AuthenticationError as error:
+    print("OUT" + json.dumps(str(error)))
+"""
+    wrong = "local-" + "w" * 40
+    assert "invalid API key" in output(log_run(sdk_server, tmp_path, script, WANDB_API_KEY=wrong))
+
+
 def test_a_failing_program_leaves_a_failed_run(sdk_server: LocalServer, tmp_path: Path) -> None:
     script = (
         QUICK

@@ -75,7 +75,7 @@ def _file_count(run: Row[Any], info: Info) -> int:
 def _addressed_run(info: Info, fields: dict[str, Any]) -> Row[Any]:
     entity = allowed_entity(info, fields.get("entityName"))
     project, name = fields["projectName"], fields["runName"]
-    run = run_store.by_path(context_of(info).connection, entity, project, name)
+    run = run_store.by_path(context_of(info).connection, entity, project, name, heavy=())
     if run is None:
         raise NotFound(f"run {entity}/{project}/{name} not found")
     return run

@@ -84,21 +84,10 @@ def project_runs(
     names = selected(info)
     heavy = {column for field, column in _HEAVY_FIELDS.items() if field in names}
     if wanted.by_sql:
-        rows = listing.page_by_sql(context.connection, project.pk, wanted.order, offset, limit + 1, heavy)
-        return _runs(rows[:limit], offset, len(rows) > limit, project, info, filters)
-    pks = _matching(info, project.pk, filters, order)
-    rows = listing.page_of(context.connection, pks, offset, limit, heavy)
-    return _runs(rows, offset, offset + limit < len(pks), project, info, filters)
-
-
-def _runs(
-    rows: list[Row[Any]],
-    offset: int,
-    more: bool,
-    project: Row[Any],
-    info: Info,
-    filters: str | None,
-) -> dict[str, Any]:
+        rows, more = listing.page_by_sql(context.connection, project.pk, wanted.order, offset, limit, heavy)
+    else:
+        pks = _matching(info, project.pk, filters, order)
+        rows, more = listing.page_of(context.connection, pks, offset, limit, heavy)
     result = connection(rows, offset, more)
     result["totalCount"] = lambda _info: project_run_count(project, info, filters)
     return result

@@ -13,6 +13,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from .tables import SCHEMA_VERSION, meta, metadata
 
 _WRITES: Final = "runtap_writes"
+_PRAGMAS: Final = (
+    "busy_timeout=10000",  # the command line writes beside the server
+    "journal_mode=WAL",
+    "synchronous=NORMAL",  # a crash of the process loses nothing, one of the machine the last moments
+    "cache_size=-32000",
+    "journal_size_limit=67108864",
+)
 
 
 class DatabaseError(Exception):
@@ -78,7 +85,7 @@ def _open(path: Path) -> Engine:
     def connected(connection: Any, _record: Any) -> None:
         # The driver's own way of opening transactions cannot say IMMEDIATE and leaves reads outside of any.
         connection.isolation_level = None
-        for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-32000"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -4,7 +4,7 @@ Lists without a filter in the order of a plain moment are SQLite's work; for all
 the order read are loaded for the whole project and judged by ``runtap_query``, and only the page is loaded in full.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from . import runs as run_store
 from .tables import projects, runs, users
 
 _BY_SQL: Final = {"created_at", "heartbeat_at", "updated_at"}
+_MAX_PAGE_BYTES: Final = 32 * 1024 * 1024
 _COLUMN_OF: Final = {"group": "group_name", "sweep": "sweep_name"}
 
 
@@ -56,19 +57,33 @@ def matching(connection: Connection, project_pk: int, listing: Listing) -> list[
 
 def page_by_sql(
     connection: Connection, project_pk: int, order: Order, offset: int, limit: int, heavy: Collection[str]
-) -> list[Row[Any]]:
-    """A page of a list that SQLite can order."""
+) -> tuple[list[Row[Any]], bool]:
+    """A page of a list that SQLite can order, and whether there is more."""
     column = runs.c[order.column.root]
     by = (column.desc() if order.descending else column.asc(), runs.c.name.asc())
     statement = run_store.select_runs(heavy).where(runs.c.project_pk == project_pk)
-    return list(connection.execute(statement.order_by(*by).offset(offset).limit(limit)))
+    found = connection.execute(statement.order_by(*by).offset(offset).limit(limit + 1)).yield_per(100)
+    rows = _within_bytes(found, heavy)
+    return rows[:limit], len(rows) > limit or found.fetchone() is not None
 
 
 def page_of(
     connection: Connection, pks: Sequence[int], offset: int, limit: int, heavy: Collection[str]
-) -> list[Row[Any]]:
-    """A page of a list that was worked out before."""
-    return run_store.by_pks(connection, pks[offset : offset + limit], heavy)
+) -> tuple[list[Row[Any]], bool]:
+    """A page of a list that was worked out before, and whether there is more."""
+    rows = _within_bytes(run_store.by_pks(connection, pks[offset : offset + limit], heavy), heavy)
+    return rows, offset + len(rows) < len(pks)
+
+
+def _within_bytes(found: Iterable[Row[Any]], heavy: Collection[str]) -> list[Row[Any]]:
+    """As many rows as fit into an answer, at least one: summaries full of histograms reach a megabyte each."""
+    rows, size = [], 0
+    for row in found:
+        rows.append(row)
+        size += sum(len(getattr(row, column) or "") for column in heavy)
+        if size > _MAX_PAGE_BYTES:
+            break
+    return rows
 
 
 def _documents(connection: Connection, project_pk: int, roots: Collection[str]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Runs: one row each. Every write of any kind moves ``updated_at``, by which readers notice it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, func, insert, select, update
@@ -17,7 +17,7 @@ _JOINED: Final = (
     projects.c.entity.label("entity"),
     users.c.name.label("user_name"),
 )
-_MAX_VARIABLES: Final = 500
+_PART: Final = 100
 
 
 def select_runs(heavy: Collection[str] = ()) -> Select[Any]:
@@ -40,23 +40,22 @@ def by_pk(connection: Connection, pk: int, heavy: Collection[str] = HEAVY) -> Ro
     return connection.execute(select_runs(heavy).where(runs.c.pk == pk)).one()
 
 
-def by_path(connection: Connection, entity: str, project: str, name: str) -> Row[Any] | None:
+def by_path(
+    connection: Connection, entity: str, project: str, name: str, heavy: Collection[str] = HEAVY
+) -> Row[Any] | None:
     """A run by its full name."""
-    statement = select_runs(HEAVY).where(
+    statement = select_runs(heavy).where(
         projects.c.entity == entity, projects.c.name == project, runs.c.name == name
     )
     return connection.execute(statement).first()
 
 
-def by_pks(connection: Connection, pks: Sequence[int], heavy: Collection[str]) -> list[Row[Any]]:
-    """Runs by their rows, in the order given."""
-    found: dict[int, Row[Any]] = {}
-    for start in range(0, len(pks), _MAX_VARIABLES):
-        part = pks[start : start + _MAX_VARIABLES]
-        found.update(
-            (row.pk, row) for row in connection.execute(select_runs(heavy).where(runs.c.pk.in_(part)))
-        )
-    return [found[pk] for pk in pks if pk in found]
+def by_pks(connection: Connection, pks: Sequence[int], heavy: Collection[str]) -> Iterator[Row[Any]]:
+    """Runs by their rows, in the order given, a part at a time."""
+    for start in range(0, len(pks), _PART):
+        part = pks[start : start + _PART]
+        found = {row.pk: row for row in connection.execute(select_runs(heavy).where(runs.c.pk.in_(part)))}
+        yield from (found[pk] for pk in part if pk in found)
 
 
 def count(connection: Connection, project_pk: int) -> int:
