@@ -3,7 +3,14 @@
 import json
 
 import pytest
-from graphql import build_client_schema, get_introspection_query
+from graphql import (
+    GraphQLObjectType,
+    GraphQLSchema,
+    build_client_schema,
+    get_introspection_query,
+    get_named_type,
+    is_required_argument,
+)
 
 from tests.local.client import RUNS, Client
 
@@ -167,3 +174,37 @@ def test_operations_are_counted_by_their_name_in_the_document(client: Client) ->
     assert after["operations"]["Runs"] == before["operations"].get("Runs", 0) + 1
     assert after["requests"] - before["requests"] == 3
     assert after["kinds"]["file_stream"] == before["kinds"].get("file_stream", 0) + 1
+
+
+def every_leaf(schema: GraphQLSchema, kind: GraphQLObjectType, depth: int) -> str:
+    """A selection of all fields that need no arguments, a few levels deep, without lists of runs in lists of runs."""
+    chosen = ["__typename"]
+    for name, field in kind.fields.items():
+        if name == "runs" or any(is_required_argument(argument) for argument in field.args.values()):
+            continue
+        below = get_named_type(field.type)
+        if not isinstance(below, GraphQLObjectType):
+            chosen.append(name)
+        elif depth > 0:
+            chosen.append(f"{name} {{ {every_leaf(schema, below, depth - 1)} }}")
+    return " ".join(chosen)
+
+
+def test_every_field_of_the_schema_has_a_value(client: Client) -> None:
+    client.upsert("r1", config={"a": {"value": 1}}, summaryMetrics={"b": 1}, tags=["x"])
+    client.log("r1", 0, [{"_step": 0, "b": 1}])
+    client.stream("r1", files={"output.log": {"offset": 0, "content": ["hello"]}})
+    client.request("PUT", f"/files/{client.entity}/p/r1/a.txt", data=b"x")
+    schema = build_client_schema(client.query(get_introspection_query()))
+    project, run, query = (schema.type_map[name] for name in ("Project", "Run", "Query"))
+    assert isinstance(project, GraphQLObjectType) and isinstance(run, GraphQLObjectType)
+    assert isinstance(query, GraphQLObjectType)
+    data = client.query(f"{{ {every_leaf(schema, query, 4)} }}")
+    assert data["viewer"]["entity"] == client.entity
+    data = client.query(
+        f'{{ project(name: "p") {{ {every_leaf(schema, project, 3)} run(name: "r1") {{ {every_leaf(schema, run, 4)} }}'
+        f" runs {{ totalCount edges {{ cursor node {{ {every_leaf(schema, run, 2)} }} }} }} }} }}"
+    )
+    found = data["project"]["run"]
+    assert found["project"]["name"] == "p" and found["files"]["edges"][0]["node"]["name"] == "a.txt"
+    assert data["project"]["runs"]["totalCount"] == 1 and found["running"] is True

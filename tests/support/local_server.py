@@ -20,7 +20,7 @@ PYTHONPATH = os.pathsep.join((str(REPOSITORY / "daemon"), str(REPOSITORY / "clie
 def base_env(home: Path) -> dict[str, str]:
     """The environment of a child that knows nothing of the developer's: no WANDB_*, no RUNTAP_*, its own HOME."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
-    return {**kept, "HOME": str(home), "PYTHONPATH": PYTHONPATH, "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "HOME": str(home), "PYTHONPATH": PYTHONPATH}
 
 
 @dataclass
