@@ -138,7 +138,7 @@ def test_logout_of_nobody_says_who_there_is(place: Place) -> None:
     place.runtap("local", "use")
     outcome = place.runtap("logout", "--user", "nobody")
     assert outcome.code == 4
-    assert "no such account; known are: local on http://" in outcome.err
+    assert re.fullmatch(r"runtap: no such account; known are: .*local on http://\S+\n", outcome.err)
 
 
 def test_login_asks_hidden(place: Place, url: str) -> None:

@@ -106,7 +106,7 @@ def find_or_start(
     discovery.make_private(where.state)
     deadline = Deadline(START_DEADLINE_S)
     with contextlib.ExitStack() as stack:
-        found = _lock_or_find(stack, where, probe, deadline)
+        found = _lock_or(_newcomers(where, probe, deadline), stack, where, deadline)
         while found is None:
             found = _find_until_free(where, probe, deadline)
             if found is None and _spawn(where, deadline, reason, while_starting):
@@ -125,27 +125,30 @@ def stop(where: Folders, shut_down: Probe[object], *, grace: float = STOP_GRACE_
     if not discovery.check_private(where.runtime):
         return "absent"
     with contextlib.ExitStack() as stack:
-        _take_start_lock(stack, where, Deadline(START_DEADLINE_S))
+        _lock_or(lambda: None, stack, where, Deadline(START_DEADLINE_S))
         info = discovery.read_info(where)
         if _is_free(where.daemon_lock):
             return "absent"
-        outcome = "killed"
-        if info is not None:
-            with contextlib.suppress(Unreachable):
-                shut_down(info, PROBE_S + grace)
-                outcome = "stopped"
-        if outcome == "stopped" or info is None:  # without an info file it is already on its way out
-            if _becomes_free(where.daemon_lock, grace + SIGNAL_S):
-                return "stopped"
-            outcome = "killed"
+        # Without an info file it is already on its way out.
+        is_ending = info is None or _agrees(info, shut_down, PROBE_S + grace)
+        if is_ending and _becomes_free(where.daemon_lock, grace + SIGNAL_S):
+            return "stopped"
         for number in (signal.SIGTERM, signal.SIGKILL):
             if info is not None and discovery.is_same_process(info):
                 os.kill(info.pid, number)
             if _becomes_free(where.daemon_lock, SIGNAL_S):
-                return outcome
+                return "killed"
     raise DaemonError(
         f"cannot stop the daemon that holds {where.daemon_lock}: find its process and end it by hand"
     )
+
+
+def _agrees(info: Info, shut_down: Probe[object], timeout: float) -> bool:
+    try:
+        shut_down(info, timeout)
+    except Unreachable:
+        return False
+    return True
 
 
 def log_tail(where: Folders, since: int = 0) -> str:
@@ -196,30 +199,40 @@ def _becomes_free(path: str, seconds: float) -> bool:
     return any(_is_free(path) for _ in Deadline(seconds).ticks())
 
 
-def _take_start_lock(stack: contextlib.ExitStack, where: Folders, deadline: Deadline) -> None:
-    if _lock_or_find(stack, where, None, deadline) is not None:
-        raise AssertionError("without a probe nothing is found")
-
-
-def _lock_or_find(
-    stack: contextlib.ExitStack, where: Folders, probe: Probe[T] | None, deadline: Deadline
+def _lock_or(
+    otherwise: Callable[[], T | None], stack: contextlib.ExitStack, where: Folders, deadline: Deadline
 ) -> T | None:
-    """Takes start.lock until `stack` ends; or returns the daemon that its holder has started meanwhile."""
+    """Takes start.lock until `stack` ends; or returns what `otherwise` finds while somebody else holds it."""
     handle = _open_lock(where.start_lock)
     stack.callback(os.close, handle)
-    tried = discovery.read_info(where)
     for _ in deadline.ticks():
         if _try_lock(handle):
             return None
-        info = discovery.read_info(where)
-        if probe is not None and info is not None and info != tried:
-            tried = info
-            with contextlib.suppress(Unreachable):
-                return probe(info, deadline.left(PROBE_S))
+        found = otherwise()
+        if found is not None:
+            return found
     raise DaemonError(
         f"another program has been starting or stopping the daemon for {START_DEADLINE_S:g} s "
         f"(it holds {where.start_lock}): try again, or see `runtap status`"
     )
+
+
+def _newcomers(where: Folders, probe: Probe[T], deadline: Deadline) -> Callable[[], T | None]:
+    """Makes a function that probes each info file that was not there before, once."""
+    tried = discovery.read_info(where)
+
+    def look() -> T | None:
+        nonlocal tried
+        info = discovery.read_info(where)
+        if info is None or info == tried:
+            return None
+        tried = info
+        try:
+            return probe(info, deadline.left(PROBE_S))
+        except Unreachable:
+            return None
+
+    return look
 
 
 def _find_until_free(where: Folders, probe: Probe[T], deadline: Deadline) -> T | None:

@@ -1,4 +1,4 @@
-"""`runtap status`."""
+"""`runtap status`: one RPC, its answer for programs or for people. Looks only: starts nothing, keeps nothing alive."""
 
 from __future__ import annotations
 
@@ -67,27 +67,8 @@ def as_dict(answer: daemon_pb2.GetStatusResponse) -> dict[str, Any]:
         "state_directory": answer.state_directory,
         "log_path": answer.log_path,
         "log_level": answer.log_level,
-        "accounts": [
-            {
-                "account_id": account.account_id,
-                "base_url": account.base_url,
-                "username": account.username,
-                "is_default": account.is_default,
-                "blocked": account.blocked,
-                "upstream_requests": account.upstream_requests,
-                "pending_writes": account.pending_writes,
-            }
-            for account in answer.accounts
-        ],
-        "clients": [
-            {
-                "client": client.client,
-                "open_calls": client.open_calls,
-                "calls_total": client.calls_total,
-                "attached": client.attached,
-            }
-            for client in answer.clients
-        ],
+        "accounts": [_account(account) for account in answer.accounts],
+        "clients": [_client(client) for client in answer.clients],
         "pending_writes": answer.pending_writes,
         "blocked_writes": answer.blocked_writes,
         "open_calls": answer.open_calls,
@@ -102,6 +83,27 @@ def as_dict(answer: daemon_pb2.GetStatusResponse) -> dict[str, Any]:
         "start_reason": answer.start_reason,
         "last_exit_reason": answer.last_exit_reason,
         "warnings": list(answer.warnings),
+    }
+
+
+def _account(account: daemon_pb2.AccountStatus) -> dict[str, Any]:
+    return {
+        "account_id": account.account_id,
+        "base_url": account.base_url,
+        "username": account.username,
+        "is_default": account.is_default,
+        "blocked": account.blocked,
+        "upstream_requests": account.upstream_requests,
+        "pending_writes": account.pending_writes,
+    }
+
+
+def _client(client: daemon_pb2.ClientStatus) -> dict[str, Any]:
+    return {
+        "client": client.client,
+        "open_calls": client.open_calls,
+        "calls_total": client.calls_total,
+        "attached": client.attached,
     }
 
 
@@ -124,31 +126,25 @@ def _print(answer: daemon_pb2.GetStatusResponse) -> None:
             "memory": f"{answer.resident_bytes / 1024**2:.0f} MiB",
         }
     )
-    print_table(
-        "Accounts",
-        ("server", "user", "requests", "pending writes", ""),
-        (
-            (
-                account.base_url,
-                account.username,
-                account.upstream_requests,
-                account.pending_writes,
-                ", ".join(
-                    word
-                    for word, true in (("default", account.is_default), ("key refused", account.blocked))
-                    if true
-                ),
-            )
-            for account in answer.accounts
-        ),
-    )
-    print_table(
-        "Clients",
-        ("client", "calls", "open"),
-        ((client.client, client.calls_total, client.open_calls) for client in answer.clients),
-    )
+    columns = ("server", "user", "requests", "pending writes", "")
+    print_table("Accounts", columns, map(_account_row, answer.accounts))
+    clients = ((client.client, client.calls_total, client.open_calls) for client in answer.clients)
+    print_table("Clients", ("client", "calls", "open"), clients)
     for warning in answer.warnings:
         click.echo(f"! {warning}")
+
+
+def _account_row(account: daemon_pb2.AccountStatus) -> tuple[object, ...]:
+    words = [
+        word for word, true in (("default", account.is_default), ("key refused", account.blocked)) if true
+    ]
+    return (
+        account.base_url,
+        account.username,
+        account.upstream_requests,
+        account.pending_writes,
+        ", ".join(words),
+    )
 
 
 def _moment(timestamp: Timestamp) -> str:
