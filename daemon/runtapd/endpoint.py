@@ -51,12 +51,16 @@ class Endpoint:
         private_folder(settings.state_dir)
         lock_fd = _lock(settings.runtime_dir / "daemon.lock")
         try:
-            _remove_leftovers(settings.runtime_dir)
+            _remove_leftovers(settings.runtime_dir, lock_fd)
+            socket_path = _socket_path(settings.runtime_dir)
+            _note_socket(lock_fd, socket_path)
+            if socket_path.parent != settings.runtime_dir:
+                socket_path.parent.mkdir(mode=0o700)  # fails if it exists: it must be ours alone
             return cls(
                 settings=settings,
                 instance_id=secrets.token_hex(8),
                 token=secrets.token_hex(32),
-                socket_path=_socket_path(settings.runtime_dir),
+                socket_path=socket_path,
                 last_exit_reason=_read_last_exit(settings.state_dir),
                 _lock_fd=lock_fd,
             )
@@ -201,16 +205,21 @@ def _socket_path(runtime_dir: Path) -> Path:
     path = runtime_dir / name
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
         return path
-    # Not TMPDIR, which may be long too. mkdtemp makes the folder 0700.
-    return Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER_PREFIX, dir="/tmp")) / name
+    # Not TMPDIR, which may be long too.
+    return Path("/tmp") / f"{_SOCKET_FOLDER_PREFIX}{secrets.token_hex(8)}" / name
 
 
-def _remove_leftovers(runtime_dir: Path) -> None:
+def _note_socket(lock_fd: int, socket_path: Path) -> None:
+    # In the lock file, which is there before the socket and stays: so a socket elsewhere never outlives its daemon
+    # for longer than until the next start, at whatever moment the daemon is killed.
+    os.ftruncate(lock_fd, 0)
+    os.pwrite(lock_fd, os.fsencode(socket_path), 0)
+
+
+def _remove_leftovers(runtime_dir: Path, lock_fd: int) -> None:
     # We hold the lock, so whatever lies here belongs to a daemon that is dead.
     info_path = runtime_dir / "daemon.json"
-    endpoint = _read_json(info_path).get("endpoint")
-    if isinstance(endpoint, str) and endpoint.startswith("unix:"):
-        _remove_socket(Path(endpoint.removeprefix("unix:")))
+    _remove_socket(Path(os.fsdecode(os.pread(lock_fd, 4096, 0))))
     for path in runtime_dir.glob("d-*.sock"):
         _remove_socket(path)
     for path in runtime_dir.glob(".daemon.json.*"):

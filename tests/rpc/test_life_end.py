@@ -65,7 +65,7 @@ def test_shutdown_answers_when_the_info_file_is_gone(start: StartDaemon, daemon:
     assert answer.pid == daemon.pid
     assert answer.pending_writes == 0
     assert daemon.wait() == 0
-    assert not Path(daemon.endpoint.removeprefix("unix:")).exists()
+    assert not daemon.socket_path.exists()
     assert _last_exit(start, daemon) == "shutdown"
 
 
@@ -158,7 +158,7 @@ def test_a_second_signal_ends_at_once(start: StartDaemon, daemon: Daemon) -> Non
     assert daemon.process.poll() is None
     daemon.signal(signal.SIGTERM)
     assert daemon.wait(4) == 1  # the grace alone is 5 s
-    assert not Path(daemon.endpoint.removeprefix("unix:")).exists()
+    assert not daemon.socket_path.exists()
     stream.end()
     assert _last_exit(start, daemon) == "signal"
 

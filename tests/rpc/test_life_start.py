@@ -55,7 +55,7 @@ def test_everything_is_private(daemon: Daemon) -> None:
         daemon.info_path,
         folder / "daemon.lock",
         daemon.log_path,
-        Path(daemon.endpoint.removeprefix("unix:")),
+        daemon.socket_path,
     ):
         assert _mode(path) == 0o600, path
 
@@ -93,7 +93,7 @@ def test_a_killed_daemon_is_a_normal_start_for_the_next(start: StartDaemon) -> N
     first = start()
     first.kill()
     assert first.info_path.exists()
-    dead_socket = Path(first.endpoint.removeprefix("unix:"))
+    dead_socket = first.socket_path
     assert dead_socket.exists()
 
     second = start(first.home)
@@ -153,7 +153,7 @@ def test_a_broken_info_file_is_a_normal_start(start: StartDaemon, tmp_path: Path
 
 def test_a_long_path_moves_the_socket_to_a_private_folder(start: StartDaemon, tmp_path: Path) -> None:
     daemon = start(tmp_path / ("long" * 30))
-    path = Path(daemon.endpoint.removeprefix("unix:"))
+    path = daemon.socket_path
     assert len(os.fsencode(path)) <= 90
     assert runtime_dir(daemon.home) not in path.parents
     assert _mode(path.parent) == 0o700
@@ -168,7 +168,7 @@ def test_a_dead_daemons_private_socket_folder_goes_with_the_next_start(
 ) -> None:
     first = start(tmp_path / ("long" * 30))
     first.kill()
-    folder = Path(first.endpoint.removeprefix("unix:")).parent
+    folder = first.socket_path.parent
     assert folder.exists()
     start(first.home)
     assert not folder.exists()

@@ -115,9 +115,23 @@ def test_leftovers_outside_our_names_are_not_touched(tmp_path: Path) -> None:
     precious.write_text("keep")
     folder = _settings(tmp_path).runtime_dir
     private_folder(folder)
-    (folder / "daemon.json").write_text(json.dumps({"endpoint": f"unix:{precious}"}))
+    (folder / "daemon.lock").write_text(str(precious))
     _endpoint(tmp_path).release("shutdown")
     assert precious.exists()
+
+
+def test_a_socket_elsewhere_goes_with_the_next_start_whenever_its_daemon_died(tmp_path: Path) -> None:
+    home = tmp_path / ("long" * 30)
+    first = _endpoint(home)
+    folder = first.socket_path.parent
+    assert folder.parent == Path("/tmp")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    first.socket_path.touch()
+    os.close(first._lock_fd)  # killed before it published anything
+    second = _endpoint(home)
+    assert not folder.exists()
+    second.release("shutdown")
+    assert not second.socket_path.parent.exists()
 
 
 def test_process_start_tells_processes_apart() -> None:
