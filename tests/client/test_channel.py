@@ -19,7 +19,7 @@ from runtap.connected import connect
 from runtap.errors import CommError, DaemonError, InvalidRequestError
 from runtap.stubs import Stubs
 from runtap.v1 import daemon_pb2, runs_pb2
-from tests.support.client import Place, new_place, wait_until
+from tests.support.client import Place, kill, new_place, wait_until
 
 
 @pytest.fixture
@@ -35,10 +35,6 @@ def server_info() -> daemon_pb2.GetServerInfoResponse:
         "daemon.GetServerInfo", daemon_pb2.GetServerInfoRequest()
     )
     return answer
-
-
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
 
 
 # -- one reconnect
@@ -162,21 +158,48 @@ expected = pid()
 parent_client = channel._process.client
 events = channel.daemon().stream("daemon.Attach", daemon_pb2.AttachRequest())
 next(events)
-child = os.fork()
-if child == 0:
-    good = pid() == expected and channel._process.client != parent_client
-    sys.exit(0 if good else 1)
-_, status = os.waitpid(child, 0)
-assert status == 0, status
-assert pid() == expected
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        good = pid() == expected and channel._process.client != parent_client
+        sys.exit(0 if good else 1)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+    assert pid() == expected
 events.close()
 print("fine")
 """
 
 
-def test_a_forked_child_begins_anew_and_its_parent_goes_on(place: Place) -> None:
+def test_a_forked_child_begins_anew_and_its_parent_goes_on_even_with_an_open_stream(place: Place) -> None:
     outcome = place.python(FORK)
-    assert (outcome.code, outcome.out) == (0, "fine\n"), outcome.err
+    assert (outcome.code, outcome.out, outcome.err) == (0, "fine\n", "")
+
+
+INTERRUPTED = """
+from runtap import channel
+from runtap.v1 import daemon_pb2
+events = channel.daemon().stream("daemon.Attach", daemon_pb2.AttachRequest())
+next(events)
+print("waiting", flush=True)
+next(events)
+"""
+
+
+def test_waiting_for_a_message_can_be_interrupted(place: Place) -> None:
+    with place.start("-c", INTERRUPTED) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20)[1].endswith("KeyboardInterrupt\n")
+    wait_until(lambda: attachments(place) == 0)
+
+
+def test_a_stream_has_a_deadline_when_it_is_given_one(place: Place) -> None:
+    events = channel.daemon().stream("daemon.Attach", daemon_pb2.AttachRequest(), timeout=0.3)
+    next(events)
+    with pytest.raises(TimeoutError):
+        next(events)
 
 
 POOL = """

@@ -19,7 +19,7 @@ import pytest
 
 from runtap import channel, discovery, launch
 from runtap.errors import DaemonError, NotRunningError
-from tests.support.client import FAKE_DAEMON, Place, new_place, wait_until
+from tests.support.client import FAKE_DAEMON, Place, kill, new_place, wait_until
 
 PID = "from runtap import channel; print(channel.daemon().connection().info.pid)"
 CALLS = """
@@ -170,7 +170,7 @@ def test_an_odd_umask_does_no_harm(place: Place) -> None:
 
 def test_after_kill_9_the_next_client_starts_another(place: Place) -> None:
     first = connect(place).info.pid
-    os.kill(first, signal.SIGKILL)
+    kill(first)
     second = connect(place)
     assert second.info.pid != first
     assert launch.find(place.folders, channel.probe) is not None

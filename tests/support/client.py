@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -134,6 +135,12 @@ def new_place(root: Path, **extra: str) -> Iterator[Place]:
         yield place
     finally:
         place.clean_up()
+
+
+def kill(pid: int) -> None:
+    """Ends a process at once and waits until it is gone."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:

@@ -37,6 +37,8 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.max_receive_message_length", 16 * 1024**2),
     ("grpc.use_local_subchannel_pool", 1),  # a forked child's channel must not share its parent's connection
+    # Streams without a thread of their own: a fork beside an open one would crash the child in gRPC's locks.
+    ("SingleThreadedUnaryStream", 1),
 )
 CALL_S = 30.0
 MINIMUM_REVISION = 1
