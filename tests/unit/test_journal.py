@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -27,13 +27,11 @@ class Clock:
         return self.now
 
 
-class Ids:
-    def __init__(self) -> None:
-        self.made = 0
+NUMBERS = count(1)
 
-    def __call__(self) -> str:
-        self.made += 1
-        return f"w{os.getpid()}-{id(self)}-{self.made}"
+
+def new_id() -> str:
+    return f"w{next(NUMBERS)}"
 
 
 def new(request_id: str = "q1", *, run_id: str = "r1", account_id: str = "acct", lr: str = "1") -> NewWrite:
@@ -50,7 +48,7 @@ def new(request_id: str = "q1", *, run_id: str = "r1", account_id: str = "acct",
 
 @asynccontextmanager
 async def opened(path: Path, clock: Clock | None = None) -> AsyncIterator[Journal]:
-    journal = Journal(path, clock=clock or Clock(), new_id=Ids())
+    journal = Journal(path, clock=clock or Clock(), new_id=new_id)
     await journal.open()
     try:
         yield journal
@@ -274,7 +272,7 @@ def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
             await journal.append(new())
 
     async def open_again() -> None:
-        await Journal(path, clock=Clock(), new_id=Ids()).open()
+        await Journal(path, clock=Clock(), new_id=new_id).open()
 
     asyncio.run(write())
     with closing(sqlite3.connect(path)) as db:
@@ -312,12 +310,12 @@ def test_a_damaged_journal_says_what_to_do(tmp_path: Path) -> None:
     path.write_bytes(b"this is no database" * 100)
 
     with pytest.raises(Fault, match="move it away"):
-        asyncio.run(Journal(path, clock=Clock(), new_id=Ids()).open())
+        asyncio.run(Journal(path, clock=Clock(), new_id=new_id).open())
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Fault, match="cannot be opened: No such file"):
-        asyncio.run(Journal(tmp_path / "none" / "journal.db", clock=Clock(), new_id=Ids()).open())
+        asyncio.run(Journal(tmp_path / "none" / "journal.db", clock=Clock(), new_id=new_id).open())
 
 
 def test_one_daemon_only(tmp_path: Path) -> None:
@@ -327,7 +325,7 @@ def test_one_daemon_only(tmp_path: Path) -> None:
         async with opened(path) as journal:
             await journal.append(new())
             with pytest.raises(Fault, match="another daemon"):
-                await Journal(path, clock=Clock(), new_id=Ids()).open()
+                await Journal(path, clock=Clock(), new_id=new_id).open()
             await journal.append(new("q2"))
 
     asyncio.run(scenario())

@@ -98,6 +98,12 @@ def test_setting_what_is_there_leaves_the_text_as_it_is() -> None:
     assert apply(patch, run) == run
 
 
+def test_edits_that_end_where_they_began_leave_the_text_as_it_is() -> None:
+    run = make_run(summary='{ "a" : 2 }')
+
+    assert apply(Patch(summary=(put("a", 1), put("a", 2))), run) == run
+
+
 def test_truth_values_are_not_numbers() -> None:
     run = make_run(summary={"flag": 1})
 
@@ -257,10 +263,7 @@ def test_a_run_that_took_a_patch_has_kept_it(patch: Patch, run: Any) -> None:
     changed = apply(patch, run)
 
     assert not_honoured(patch, changed) == []
-    again = apply(patch, changed)
-    assert json.dumps(json.loads(again.summary), sort_keys=True) == json.dumps(
-        json.loads(changed.summary), sort_keys=True
-    )
+    assert apply(patch, changed) == changed
 
 
 @given(EDIT_LISTS, RUNS)

@@ -4,108 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from runtapd.faults import (
-    Draining,
     InvalidAnswer,
-    NeedsLogin,
     RateLimited,
     UpstreamForbidden,
     UpstreamRefused,
     UpstreamTimeout,
-    UpstreamUnavailable,
 )
-from runtapd.journal import Entry, Journal, NewWrite, WriteState
+from runtapd.journal import WriteState
 from runtapd.model.patch import Edit, Expectation, Patch
-from runtapd.model.run import RunData
-from runtapd.writes import Writes
-from tests.support.memory_upstream import MemoryAccounts, MemoryUpstream, Point, SeenByCache
+from tests.support.memory_upstream import MemoryUpstream, Point
 from tests.support.runs import make_run
-
-PATH = "team/vision/r1"
-AWAY = UpstreamUnavailable("http://server cannot be reached")
-DEADLINE_S = 10.0
-
-
-@dataclass
-class Bench:
-    """Write-back with everything around it in memory but the journal."""
-
-    journal: Journal
-    writes: Writes
-    server: MemoryUpstream
-    accounts: MemoryAccounts
-    cache: SeenByCache
-
-    async def submit(self, patch: Patch, request_id: str = "q1", **fields: Any) -> Entry:
-        return await self.writes.submit(new(patch, request_id, **fields))
-
-    async def settled(self, patch: Patch, request_id: str = "q1", **fields: Any) -> Entry:
-        entry = await self.submit(patch, request_id, **fields)
-        return await self.writes.wait(entry.account_id, entry.write_id, DEADLINE_S)
-
-    async def reaches(self, *states: WriteState) -> None:
-        """Waits until the open writes are in these states."""
-        async with asyncio.timeout(DEADLINE_S):
-            while [entry.state for entry in self.journal.open_entries()] != list(states):
-                await asyncio.sleep(0.002)
-
-
-@asynccontextmanager
-async def bench(
-    folder: Path,
-    server: MemoryUpstream | None = None,
-    *,
-    keyless: bool = False,
-    chance: float = 0.0,
-    concurrency: int = 4,
-) -> AsyncIterator[Bench]:
-    """Zero `chance` makes every pause empty."""
-    server = server or MemoryUpstream(make_run())
-    accounts = MemoryAccounts(acct=server, other=server)
-    accounts.keyless = {"acct"} if keyless else set()
-    cache = SeenByCache()
-    numbers = count(1)
-    journal = Journal(
-        folder / "journal.db", clock=lambda: 1000.0, new_id=lambda: f"{id(numbers)}-{next(numbers)}"
-    )
-    await journal.open()
-    writes = Writes(journal, accounts, cache, chance=lambda: chance, concurrency=concurrency)
-    writes.start()
-    try:
-        yield Bench(journal, writes, server, accounts, cache)
-    finally:
-        await writes.close(0.0)
-        await journal.close()
-
-
-def new(patch: Patch, request_id: str = "q1", run_id: str = "r1", account_id: str = "acct") -> NewWrite:
-    return NewWrite(
-        account_id=account_id,
-        request_id=request_id,
-        entity="team",
-        project="vision",
-        run_id=run_id,
-        patch=patch,
-    )
-
-
-def lr(value: float, base: str | None = None, **options: Any) -> Patch:
-    return Patch(config=(Edit(("lr",), json.dumps(value), base),), **options)
-
-
-def lr_of(server: MemoryUpstream, path: str = PATH) -> float:
-    value: float = json.loads(server.runs_by_path[path].config)["lr"]["value"]
-    return value
-
+from tests.support.writes_bench import AWAY, DEADLINE_S, PATH, bench, lr, lr_of
 
 # Applied
 
@@ -295,6 +210,31 @@ def test_a_server_that_asked_to_wait_is_not_woken_by_new_writes(tmp_path: Path) 
     asyncio.run(scenario())
 
 
+def test_a_server_that_is_away_does_not_hold_up_another(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        away = MemoryUpstream(*[make_run(f"r{n}") for n in range(3)])
+        away.gate.clear()
+        async with bench(tmp_path, concurrency=2) as b:
+            b.accounts.upstreams["other"] = away
+            for number in range(3):
+                await b.submit(lr(0.2), f"q{number}", run_id=f"r{number}", account_id="other")
+            assert (await b.settled(lr(0.2))).state is WriteState.APPLIED
+
+    asyncio.run(scenario())
+
+
+def test_large_documents_are_merged_all_the_same(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        server = MemoryUpstream(make_run(summary={"bins": list(range(50_000))}))
+        async with bench(tmp_path, server) as b:
+            entry = await b.settled(Patch(summary=(Edit(("acc",), "1"),)))
+            assert entry.state is WriteState.APPLIED
+            summary = json.loads(server.runs_by_path[PATH].summary)
+            assert summary["acc"] == 1 and len(summary["bins"]) == 50_000
+
+    asyncio.run(scenario())
+
+
 # Order
 
 
@@ -333,146 +273,6 @@ def test_waiting_covers_what_was_accepted_before(tmp_path: Path) -> None:
             b.server.gate.set()
             pending, ended = await waiting
             assert pending == 0 and [entry.request_id for entry in ended] == ["q1"]
-
-    asyncio.run(scenario())
-
-
-# Keys
-
-
-def test_a_refused_key_blocks_the_account_until_somebody_comes(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        runs = [make_run("r1"), make_run("r2"), make_run("r3")]
-        async with bench(tmp_path, MemoryUpstream(*runs)) as b:
-            b.server.fail(Point.READ, NeedsLogin("the key was refused", reason="API_KEY_REJECTED"))
-            entry = await b.settled(lr(0.2))
-            assert entry.state is WriteState.BLOCKED_AUTH and "the key was refused" in entry.message
-            assert (b.journal.blocked_count("acct"), b.journal.sendable_count()) == (1, 0)
-            assert list(b.journal.open_patches("acct", PATH)), "reads still show it"
-            assert (await b.settled(lr(0.9), account_id="other", run_id="r2")).state is WriteState.APPLIED
-
-            b.writes.unblock("acct")
-            assert (await b.writes.wait_all("acct", None, DEADLINE_S))[0] == 0
-            assert lr_of(b.server) == 0.2
-
-    asyncio.run(scenario())
-
-
-def test_a_key_refused_in_the_middle_does_not_forget_that_it_may_have_arrived(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with bench(tmp_path) as b:
-            b.server.fail(Point.AFTER_CHANGE, AWAY)
-
-            def key_ends(run: RunData) -> RunData:
-                b.accounts.keyless.add("acct")
-                return run
-
-            b.server.keeps = key_ends
-            entry = await b.settled(lr(0.2))
-            assert entry.state is WriteState.BLOCKED_AUTH and entry.attempts == 1
-            b.accounts.keyless.clear()
-            b.writes.unblock("acct")
-            assert (await b.writes.wait("acct", entry.write_id, DEADLINE_S)).state is WriteState.APPLIED
-            assert len(b.server.changes) == 1
-
-    asyncio.run(scenario())
-
-
-def test_a_login_while_the_old_key_is_refused_is_not_missed(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with bench(tmp_path) as b:
-            b.server.gate.clear()
-            b.server.fail(Point.BEFORE_CHANGE, NeedsLogin("the old key was refused"))
-            entry = await b.submit(lr(0.2))
-            await b.reaches(WriteState.SENDING)
-            b.writes.unblock("acct")
-            b.server.gate.set()
-            assert (await b.writes.wait("acct", entry.write_id, DEADLINE_S)).state is WriteState.APPLIED
-
-    asyncio.run(scenario())
-
-
-# Restarts
-
-
-def test_after_a_restart_open_writes_are_sent_without_a_caller(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        server = MemoryUpstream(make_run())
-        server.fail(Point.READ, *[AWAY] * 99)
-        async with bench(tmp_path, server, chance=1.0) as b:
-            await b.submit(lr(0.2))
-            await b.submit(lr(0.3), "q2")
-        server.heal()
-        async with bench(tmp_path, server) as b:
-            assert (await b.writes.wait_all("acct", None, DEADLINE_S))[0] == 0
-            assert lr_of(server) == 0.3 and len(server.changes) == 2
-
-    asyncio.run(scenario())
-
-
-def test_after_a_restart_without_the_key_writes_wait_for_their_owner(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        server = MemoryUpstream(make_run())
-        server.fail(Point.READ, *[AWAY] * 99)
-        async with bench(tmp_path, server, chance=1.0) as b:
-            await b.submit(lr(0.2))
-        server.heal()
-        async with bench(tmp_path, server, keyless=True) as b:
-            await b.reaches(WriteState.BLOCKED_AUTH)
-            b.accounts.keyless.clear()
-            entry = await b.settled(lr(0.3), "q2")
-            assert entry.state is WriteState.APPLIED, "a new write is a client of this account"
-            assert len(server.changes) == 2
-
-    asyncio.run(scenario())
-
-
-def test_a_write_cut_off_while_sending_is_not_sent_twice(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        server = MemoryUpstream(make_run())
-        server.fail(Point.AFTER_CHANGE, AWAY)
-        async with bench(tmp_path, server, chance=1.0) as b:
-            entry = await b.submit(lr(0.2, base="0.05"))
-            while not server.changes:
-                await asyncio.sleep(0.002)
-        async with bench(tmp_path, server) as b:
-            entry = await b.writes.wait("acct", entry.write_id, DEADLINE_S)
-            assert entry.state is WriteState.APPLIED and len(server.changes) == 1
-            assert [c.field for c in entry.conflicts] == ["config.lr"], (
-                "told although the first answer was lost"
-            )
-
-    asyncio.run(scenario())
-
-
-def test_closing_lets_what_is_under_way_end(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with bench(tmp_path) as b:
-            b.server.gate.clear()
-            entry = await b.submit(lr(0.2))
-            await b.submit(lr(0.3), "q2")
-            await b.reaches(WriteState.SENDING, WriteState.ACCEPTED)
-            closing = asyncio.create_task(b.writes.close(DEADLINE_S))
-            await asyncio.sleep(0)
-            with pytest.raises(Draining):
-                await b.submit(lr(0.4), "q3")
-            b.server.gate.set()
-            await closing
-            assert (await b.writes.get("acct", entry.write_id)).state is WriteState.APPLIED
-            assert [open_entry.request_id for open_entry in b.journal.open_entries()] == ["q2"]
-
-    asyncio.run(scenario())
-
-
-def test_closing_cuts_off_what_takes_too_long(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with bench(tmp_path) as b:
-            b.server.gate.clear()
-            entry = await b.submit(lr(0.2))
-            waiting = asyncio.create_task(b.writes.wait("acct", entry.write_id, DEADLINE_S))
-            await b.reaches(WriteState.SENDING)
-            await b.writes.close(0.01)
-            assert (await waiting).state is WriteState.SENDING
 
     asyncio.run(scenario())
 

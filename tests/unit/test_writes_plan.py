@@ -115,6 +115,19 @@ def test_tags_in_another_order_are_not_sent_again() -> None:
     assert plan(entry(patch, attempts=1), make_run(tags=("a", "b"))) == Settle(WriteState.APPLIED)
 
 
+def test_removing_all_tags_is_not_taken_for_done() -> None:
+    todo = plan(entry(Patch(tags_replace=()), attempts=1), make_run(tags=("a",)))
+
+    assert isinstance(todo, Send) and todo.change == RunChange(tags=())
+
+
+def test_edits_that_undo_each_other_but_leave_a_trace_are_not_taken_for_done() -> None:
+    patch = Patch(summary=(Edit(("made", "here"), "1"), Edit(("made", "here"), None)))
+
+    assert plan(entry(patch, attempts=1), make_run()) == Send(RunChange(summary='{"acc":0.5,"made":{}}'), ())
+    assert plan(entry(patch, attempts=1), make_run(summary={"made": {}})) == Settle(WriteState.APPLIED)
+
+
 def test_another_run_of_that_name_is_not_touched() -> None:
     todo = plan(entry(set_lr("1"), storage_id="storage-before"), make_run())
 

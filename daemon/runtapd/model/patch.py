@@ -187,17 +187,24 @@ def _outermost(edits: tuple[Edit, ...]) -> list[tuple[str, ...]]:
 def _new_tags(patch: Patch, tags: Iterable[str]) -> tuple[str, ...]:
     if patch.tags_replace is not None:
         return patch.tags_replace
-    removed = set(patch.tags_remove)
+    removed = set(patch.tags_remove) - set(patch.tags_add)
     return tuple(dict.fromkeys([tag for tag in tags if tag not in removed] + list(patch.tags_add)))
 
 
 def _edited(text: str, edits: tuple[Edit, ...], *, wrapped: bool) -> str:
-    """Applies edits in order; a document that none of them changes comes back as the same text."""
-    document = jsontext.loads(text or "{}")
-    if not isinstance(document, dict):
-        document = {}
+    """Applies edits in order; a document that is no other afterwards comes back as the same text."""
+    document = _object(text)
     changed = [_edit(document, edit, wrapped=wrapped) for edit in edits]
-    return _json(document) if any(changed) else text
+    if not any(changed):
+        return text
+    # Where edits overlap, a later one may undo what an earlier one changed.
+    overlap = len(_outermost(edits)) < len(edits)
+    return text if overlap and _plain(document) == _plain(_object(text)) else _json(document)
+
+
+def _object(text: str) -> dict[str, Any]:
+    document = jsontext.loads(text or "{}")
+    return document if isinstance(document, dict) else {}
 
 
 def _json(value: Any) -> str:

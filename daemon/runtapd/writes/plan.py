@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runtapd.faults import InvalidAnswer
 from runtapd.journal import Entry, WriteState
@@ -79,11 +79,11 @@ def _readable(run: RunData) -> Iterator[None]:
 
 
 def _plan(entry: Entry, run: RunData) -> Settle | Send:
-    if entry.attempts and not patches.not_honoured(entry.patch, run):
+    change = _difference(run, patches.apply(entry.patch, run))
+    if entry.attempts and _arrived(change, run):
         return Settle(WriteState.APPLIED, conflicts=entry.conflicts)
     if broken := tuple(patches.broken_expectations(entry.patch, run)):
         return Settle(WriteState.CONFLICT, _conflict_message(broken), conflicts=broken)
-    change = _difference(run, patches.apply(entry.patch, run))
     # What an earlier try found stays: its reader must hear of it even if a later look finds the write's own value.
     found = {
         conflict.field: conflict for conflict in (*entry.conflicts, *patches.conflicts(entry.patch, run))
@@ -107,6 +107,12 @@ def _difference(before: RunData, after: RunData) -> RunChange:
         config=None if after.config == before.config else after.config,
         summary=None if after.summary == before.summary else after.summary,
     )
+
+
+def _arrived(change: RunChange, run: RunData) -> bool:
+    """True when nothing is left to send. Servers keep tags in an order of their own."""
+    same_tags = change.tags is None or set(change.tags) == set(run.tags)
+    return same_tags and replace(change, tags=None) == RunChange()
 
 
 def _conflict_message(broken: tuple[Conflict, ...]) -> str:

@@ -1,13 +1,14 @@
 """Accepting writes, keeping a worker per run busy until nothing is open, and waiting for what becomes of them.
 
-Writes of one run go in order, runs go side by side, a few at a time. Knows when to try; `worker.py` knows how.
+Writes of one run go in order; runs go side by side, a few of an account at a time. Knows when to try; `worker.py`
+knows how.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -47,7 +48,8 @@ class Writes:
         self._journal = journal
         self._sender = Sender(journal, upstreams, sink)
         self._chance = chance
-        self._slots = asyncio.Semaphore(concurrency)
+        # Per account, so that a server that is away does not hold up the writes to another.
+        self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(concurrency))
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._blocked: set[str] = set()
         self._arrivals: Counter[str] = Counter()
@@ -179,7 +181,7 @@ class Writes:
     async def _attempt(self, entry: Entry, failures: int) -> Fault | None:
         """Tries once; returns what went wrong for now."""
         try:
-            async with self._slots:
+            async with self._slots[entry.account_id]:
                 await self._sender.attempt(entry, failures)
             return None
         except Fault as fault:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from runtapd.failpoints import failpoint
 from runtapd.faults import NotFound, UpstreamForbidden, UpstreamRefused
@@ -15,6 +16,8 @@ from runtapd.writes.plan import Send, Settle, outcome, plan
 FIRST_READ_S = 15.0
 LONGEST_READ_S = 120.0
 SEND_TIMEOUT_S = 60.0
+SMALL_DOCUMENTS = 20_000
+T = TypeVar("T")
 
 
 class UpstreamProvider(Protocol):
@@ -50,11 +53,11 @@ class Sender:
             run = await upstream.run(
                 entry.entity, entry.project, entry.run_id, _wait(_read_timeout_s(failures))
             )
-            todo = plan(entry, run)
+            todo = await _off_loop(plan, entry, run)
             if isinstance(todo, Send):
                 entry = await self._journal.mark_sending(entry, todo.conflicts)
                 run = await self._send(entry, upstream, run, todo.change)
-                todo = outcome(entry, run)
+                todo = await _off_loop(outcome, entry, run)
             held = run
         except (NotFound, UpstreamRefused, UpstreamForbidden) as fault:
             todo = Settle(WriteState.FAILED, fault.message, conflicts=entry.conflicts)
@@ -80,6 +83,13 @@ class Sender:
                 self._sink.absorb_written(entry.account_id, run)
         finally:
             self._journal.release(entry.write_id)
+
+
+async def _off_loop(decide: Callable[[Entry, RunData], T], entry: Entry, run: RunData) -> T:
+    """Decides in a thread where the documents are so large that parsing them would hold up the loop."""
+    if len(run.config) + len(run.summary) < SMALL_DOCUMENTS:
+        return decide(entry, run)
+    return await asyncio.to_thread(decide, entry, run)
 
 
 def _read_timeout_s(failures: int) -> float:
