@@ -43,6 +43,8 @@ class Client:
     calls: set[OpenCall] = field(default_factory=set)
     calls_total: int = 0
     attachments: int = 0
+    description: str = ""
+    """What it said of itself when it last attached."""
 
     @property
     def streams(self) -> int:
@@ -89,10 +91,11 @@ class Ledger:
         self._touch(call)
 
     @contextmanager
-    def attachment(self, client: str) -> Iterator[None]:
+    def attachment(self, client: str, description: str = "") -> Iterator[None]:
         """Shows the client as attached for as long as the block lasts."""
         entry = self._client(client)
         entry.attachments += 1
+        entry.description = description or entry.description
         try:
             yield
         finally:

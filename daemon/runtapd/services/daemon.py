@@ -118,10 +118,9 @@ class DaemonService:
         self, request: pb.AttachRequest, context: ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.AttachResponse]:
         client = Call.of(context, streaming=True).client
-        log.info(
-            "attached", extra={"client": client, "description": request.description[:_DESCRIPTION_LENGTH]}
-        )
-        with self._life.ledger.attachment(client):
+        description = request.description[:_DESCRIPTION_LENGTH]
+        log.info("attached", extra={"client": client, "description": description})
+        with self._life.ledger.attachment(client, description):
             yield pb.AttachResponse(event=pb.ATTACH_EVENT_ATTACHED)
             await self._life.draining.wait()
             yield pb.AttachResponse(event=pb.ATTACH_EVENT_DRAINING)
@@ -231,6 +230,7 @@ def _client_status(client: Client) -> pb.ClientStatus:
         open_calls=len(client.calls),
         calls_total=client.calls_total,
         attached=bool(client.attachments),
+        description=client.description,
     )
 
 

@@ -26,15 +26,15 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16runtap/v1/daemon.proto\x12\truntap.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\xba\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x61pi_revision\x18\x02 \x01(\x05\x12\x14\n\x0c\x63\x61pabilities\x18\x03 \x03(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\x12\x0b\n\x03pid\x18\x05 \x01(\x03\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nexecutable\x18\x07 \x01(\t\"\x12\n\x10GetStatusRequest\"\xd8\x04\n\x11GetStatusResponse\x12\x30\n\x06server\x18\x01 \x01(\x0b\x32 .runtap.v1.GetServerInfoResponse\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x17\n\x0fstate_directory\x18\x03 \x01(\t\x12\x10\n\x08log_path\x18\x04 \x01(\t\x12\x11\n\tlog_level\x18\x05 \x01(\t\x12(\n\x07\x63lients\x18\x06 \x03(\x0b\x32\x17.runtap.v1.ClientStatus\x12*\n\x08\x61\x63\x63ounts\x18\x07 \x03(\x0b\x32\x18.runtap.v1.AccountStatus\x12\x16\n\x0epending_writes\x18\x08 \x01(\r\x12\x16\n\x0e\x62locked_writes\x18\t \x01(\r\x12\x12\n\nopen_calls\x18\n \x01(\r\x12\x13\n\x0b\x63\x61lls_total\x18\x0b \x01(\x03\x12\x14\n\x0c\x63\x61lls_failed\x18\x0c \x01(\x03\x12\x19\n\x11upstream_requests\x18\r \x01(\x03\x12\x12\n\ncache_hits\x18\x0e \x01(\x03\x12\x14\n\x0c\x63\x61\x63he_misses\x18\x0f \x01(\x03\x12+\n\x08loop_lag\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0eresident_bytes\x18\x11 \x01(\x03\x12\x30\n\x0cidle_exit_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10last_exit_reason\x18\x13 \x01(\t\x12\x14\n\x0cstart_reason\x18\x14 \x01(\t\x12\x10\n\x08warnings\x18\x15 \x03(\t\"Y\n\x0c\x43lientStatus\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x12\n\nopen_calls\x18\x02 \x01(\r\x12\x13\n\x0b\x63\x61lls_total\x18\x03 \x01(\x03\x12\x10\n\x08\x61ttached\x18\x04 \x01(\x08\"\x9f\x01\n\rAccountStatus\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x02 \x01(\t\x12\x10\n\x08username\x18\x03 \x01(\t\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12\x0f\n\x07\x62locked\x18\x05 \x01(\x08\x12\x19\n\x11upstream_requests\x18\x06 \x01(\x03\x12\x16\n\x0epending_writes\x18\x07 \x01(\r\"$\n\rAttachRequest\x12\x13\n\x0b\x64\x65scription\x18\x01 \x01(\t\"7\n\x0e\x41ttachResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0e\x32\x16.runtap.v1.AttachEvent\"a\n\x0fShutdownRequest\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0conly_if_idle\x18\x03 \x01(\x08\"7\n\x10ShutdownResponse\x12\x0b\n\x03pid\x18\x01 \x01(\x03\x12\x16\n\x0epending_writes\x18\x02 \x01(\r\"\'\n\x11\x46lushCacheRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\"D\n\x12\x46lushCacheResponse\x12.\n\nnot_before\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14GetCacheUsageRequest\"\\\n\x15GetCacheUsageResponse\x12.\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1c.runtap.v1.AccountCacheUsage\x12\x13\n\x0blimit_bytes\x18\x02 \x01(\x03\"s\n\x11\x41\x63\x63ountCacheUsage\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0f\n\x07records\x18\x02 \x01(\x03\x12\x0f\n\x07\x61nswers\x18\x03 \x01(\x03\x12\x12\n\ndisk_bytes\x18\x04 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x03\"j\n\x11PruneCacheRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\nkeep_bytes\x18\x02 \x01(\x03\x12-\n\nunused_for\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\")\n\x12PruneCacheResponse\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x03\"#\n\x12SetLogLevelRequest\x12\r\n\x05level\x18\x01 \x01(\t\"\'\n\x13SetLogLevelResponse\x12\x10\n\x08previous\x18\x01 \x01(\t*a\n\x0b\x41ttachEvent\x12\x1c\n\x18\x41TTACH_EVENT_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41TTACH_EVENT_ATTACHED\x10\x01\x12\x19\n\x15\x41TTACH_EVENT_DRAINING\x10\x02\x32\xe9\x04\n\rDaemonService\x12R\n\rGetServerInfo\x12\x1f.runtap.v1.GetServerInfoRequest\x1a .runtap.v1.GetServerInfoResponse\x12\x46\n\tGetStatus\x12\x1b.runtap.v1.GetStatusRequest\x1a\x1c.runtap.v1.GetStatusResponse\x12?\n\x06\x41ttach\x12\x18.runtap.v1.AttachRequest\x1a\x19.runtap.v1.AttachResponse0\x01\x12\x43\n\x08Shutdown\x12\x1a.runtap.v1.ShutdownRequest\x1a\x1b.runtap.v1.ShutdownResponse\x12I\n\nFlushCache\x12\x1c.runtap.v1.FlushCacheRequest\x1a\x1d.runtap.v1.FlushCacheResponse\x12R\n\rGetCacheUsage\x12\x1f.runtap.v1.GetCacheUsageRequest\x1a .runtap.v1.GetCacheUsageResponse\x12I\n\nPruneCache\x12\x1c.runtap.v1.PruneCacheRequest\x1a\x1d.runtap.v1.PruneCacheResponse\x12L\n\x0bSetLogLevel\x12\x1d.runtap.v1.SetLogLevelRequest\x1a\x1e.runtap.v1.SetLogLevelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16runtap/v1/daemon.proto\x12\truntap.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\xba\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0c\x61pi_revision\x18\x02 \x01(\x05\x12\x14\n\x0c\x63\x61pabilities\x18\x03 \x03(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\x12\x0b\n\x03pid\x18\x05 \x01(\x03\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nexecutable\x18\x07 \x01(\t\"\x12\n\x10GetStatusRequest\"\xd8\x04\n\x11GetStatusResponse\x12\x30\n\x06server\x18\x01 \x01(\x0b\x32 .runtap.v1.GetServerInfoResponse\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x17\n\x0fstate_directory\x18\x03 \x01(\t\x12\x10\n\x08log_path\x18\x04 \x01(\t\x12\x11\n\tlog_level\x18\x05 \x01(\t\x12(\n\x07\x63lients\x18\x06 \x03(\x0b\x32\x17.runtap.v1.ClientStatus\x12*\n\x08\x61\x63\x63ounts\x18\x07 \x03(\x0b\x32\x18.runtap.v1.AccountStatus\x12\x16\n\x0epending_writes\x18\x08 \x01(\r\x12\x16\n\x0e\x62locked_writes\x18\t \x01(\r\x12\x12\n\nopen_calls\x18\n \x01(\r\x12\x13\n\x0b\x63\x61lls_total\x18\x0b \x01(\x03\x12\x14\n\x0c\x63\x61lls_failed\x18\x0c \x01(\x03\x12\x19\n\x11upstream_requests\x18\r \x01(\x03\x12\x12\n\ncache_hits\x18\x0e \x01(\x03\x12\x14\n\x0c\x63\x61\x63he_misses\x18\x0f \x01(\x03\x12+\n\x08loop_lag\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0eresident_bytes\x18\x11 \x01(\x03\x12\x30\n\x0cidle_exit_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10last_exit_reason\x18\x13 \x01(\t\x12\x14\n\x0cstart_reason\x18\x14 \x01(\t\x12\x10\n\x08warnings\x18\x15 \x03(\t\"n\n\x0c\x43lientStatus\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x12\n\nopen_calls\x18\x02 \x01(\r\x12\x13\n\x0b\x63\x61lls_total\x18\x03 \x01(\x03\x12\x10\n\x08\x61ttached\x18\x04 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\"\x9f\x01\n\rAccountStatus\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x02 \x01(\t\x12\x10\n\x08username\x18\x03 \x01(\t\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12\x0f\n\x07\x62locked\x18\x05 \x01(\x08\x12\x19\n\x11upstream_requests\x18\x06 \x01(\x03\x12\x16\n\x0epending_writes\x18\x07 \x01(\r\"$\n\rAttachRequest\x12\x13\n\x0b\x64\x65scription\x18\x01 \x01(\t\"7\n\x0e\x41ttachResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0e\x32\x16.runtap.v1.AttachEvent\"a\n\x0fShutdownRequest\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0conly_if_idle\x18\x03 \x01(\x08\"7\n\x10ShutdownResponse\x12\x0b\n\x03pid\x18\x01 \x01(\x03\x12\x16\n\x0epending_writes\x18\x02 \x01(\r\"\'\n\x11\x46lushCacheRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\"D\n\x12\x46lushCacheResponse\x12.\n\nnot_before\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14GetCacheUsageRequest\"\\\n\x15GetCacheUsageResponse\x12.\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1c.runtap.v1.AccountCacheUsage\x12\x13\n\x0blimit_bytes\x18\x02 \x01(\x03\"s\n\x11\x41\x63\x63ountCacheUsage\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0f\n\x07records\x18\x02 \x01(\x03\x12\x0f\n\x07\x61nswers\x18\x03 \x01(\x03\x12\x12\n\ndisk_bytes\x18\x04 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x03\"j\n\x11PruneCacheRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\nkeep_bytes\x18\x02 \x01(\x03\x12-\n\nunused_for\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\")\n\x12PruneCacheResponse\x12\x13\n\x0b\x66reed_bytes\x18\x01 \x01(\x03\"#\n\x12SetLogLevelRequest\x12\r\n\x05level\x18\x01 \x01(\t\"\'\n\x13SetLogLevelResponse\x12\x10\n\x08previous\x18\x01 \x01(\t*a\n\x0b\x41ttachEvent\x12\x1c\n\x18\x41TTACH_EVENT_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41TTACH_EVENT_ATTACHED\x10\x01\x12\x19\n\x15\x41TTACH_EVENT_DRAINING\x10\x02\x32\xe9\x04\n\rDaemonService\x12R\n\rGetServerInfo\x12\x1f.runtap.v1.GetServerInfoRequest\x1a .runtap.v1.GetServerInfoResponse\x12\x46\n\tGetStatus\x12\x1b.runtap.v1.GetStatusRequest\x1a\x1c.runtap.v1.GetStatusResponse\x12?\n\x06\x41ttach\x12\x18.runtap.v1.AttachRequest\x1a\x19.runtap.v1.AttachResponse0\x01\x12\x43\n\x08Shutdown\x12\x1a.runtap.v1.ShutdownRequest\x1a\x1b.runtap.v1.ShutdownResponse\x12I\n\nFlushCache\x12\x1c.runtap.v1.FlushCacheRequest\x1a\x1d.runtap.v1.FlushCacheResponse\x12R\n\rGetCacheUsage\x12\x1f.runtap.v1.GetCacheUsageRequest\x1a .runtap.v1.GetCacheUsageResponse\x12I\n\nPruneCache\x12\x1c.runtap.v1.PruneCacheRequest\x1a\x1d.runtap.v1.PruneCacheResponse\x12L\n\x0bSetLogLevel\x12\x1d.runtap.v1.SetLogLevelRequest\x1a\x1e.runtap.v1.SetLogLevelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'runtap.v1.daemon_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ATTACHEVENT']._serialized_start=2017
-  _globals['_ATTACHEVENT']._serialized_end=2114
+  _globals['_ATTACHEVENT']._serialized_start=2038
+  _globals['_ATTACHEVENT']._serialized_end=2135
   _globals['_GETSERVERINFOREQUEST']._serialized_start=102
   _globals['_GETSERVERINFOREQUEST']._serialized_end=124
   _globals['_GETSERVERINFORESPONSE']._serialized_start=127
@@ -44,35 +44,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSRESPONSE']._serialized_start=336
   _globals['_GETSTATUSRESPONSE']._serialized_end=936
   _globals['_CLIENTSTATUS']._serialized_start=938
-  _globals['_CLIENTSTATUS']._serialized_end=1027
-  _globals['_ACCOUNTSTATUS']._serialized_start=1030
-  _globals['_ACCOUNTSTATUS']._serialized_end=1189
-  _globals['_ATTACHREQUEST']._serialized_start=1191
-  _globals['_ATTACHREQUEST']._serialized_end=1227
-  _globals['_ATTACHRESPONSE']._serialized_start=1229
-  _globals['_ATTACHRESPONSE']._serialized_end=1284
-  _globals['_SHUTDOWNREQUEST']._serialized_start=1286
-  _globals['_SHUTDOWNREQUEST']._serialized_end=1383
-  _globals['_SHUTDOWNRESPONSE']._serialized_start=1385
-  _globals['_SHUTDOWNRESPONSE']._serialized_end=1440
-  _globals['_FLUSHCACHEREQUEST']._serialized_start=1442
-  _globals['_FLUSHCACHEREQUEST']._serialized_end=1481
-  _globals['_FLUSHCACHERESPONSE']._serialized_start=1483
-  _globals['_FLUSHCACHERESPONSE']._serialized_end=1551
-  _globals['_GETCACHEUSAGEREQUEST']._serialized_start=1553
-  _globals['_GETCACHEUSAGEREQUEST']._serialized_end=1575
-  _globals['_GETCACHEUSAGERESPONSE']._serialized_start=1577
-  _globals['_GETCACHEUSAGERESPONSE']._serialized_end=1669
-  _globals['_ACCOUNTCACHEUSAGE']._serialized_start=1671
-  _globals['_ACCOUNTCACHEUSAGE']._serialized_end=1786
-  _globals['_PRUNECACHEREQUEST']._serialized_start=1788
-  _globals['_PRUNECACHEREQUEST']._serialized_end=1894
-  _globals['_PRUNECACHERESPONSE']._serialized_start=1896
-  _globals['_PRUNECACHERESPONSE']._serialized_end=1937
-  _globals['_SETLOGLEVELREQUEST']._serialized_start=1939
-  _globals['_SETLOGLEVELREQUEST']._serialized_end=1974
-  _globals['_SETLOGLEVELRESPONSE']._serialized_start=1976
-  _globals['_SETLOGLEVELRESPONSE']._serialized_end=2015
-  _globals['_DAEMONSERVICE']._serialized_start=2117
-  _globals['_DAEMONSERVICE']._serialized_end=2734
+  _globals['_CLIENTSTATUS']._serialized_end=1048
+  _globals['_ACCOUNTSTATUS']._serialized_start=1051
+  _globals['_ACCOUNTSTATUS']._serialized_end=1210
+  _globals['_ATTACHREQUEST']._serialized_start=1212
+  _globals['_ATTACHREQUEST']._serialized_end=1248
+  _globals['_ATTACHRESPONSE']._serialized_start=1250
+  _globals['_ATTACHRESPONSE']._serialized_end=1305
+  _globals['_SHUTDOWNREQUEST']._serialized_start=1307
+  _globals['_SHUTDOWNREQUEST']._serialized_end=1404
+  _globals['_SHUTDOWNRESPONSE']._serialized_start=1406
+  _globals['_SHUTDOWNRESPONSE']._serialized_end=1461
+  _globals['_FLUSHCACHEREQUEST']._serialized_start=1463
+  _globals['_FLUSHCACHEREQUEST']._serialized_end=1502
+  _globals['_FLUSHCACHERESPONSE']._serialized_start=1504
+  _globals['_FLUSHCACHERESPONSE']._serialized_end=1572
+  _globals['_GETCACHEUSAGEREQUEST']._serialized_start=1574
+  _globals['_GETCACHEUSAGEREQUEST']._serialized_end=1596
+  _globals['_GETCACHEUSAGERESPONSE']._serialized_start=1598
+  _globals['_GETCACHEUSAGERESPONSE']._serialized_end=1690
+  _globals['_ACCOUNTCACHEUSAGE']._serialized_start=1692
+  _globals['_ACCOUNTCACHEUSAGE']._serialized_end=1807
+  _globals['_PRUNECACHEREQUEST']._serialized_start=1809
+  _globals['_PRUNECACHEREQUEST']._serialized_end=1915
+  _globals['_PRUNECACHERESPONSE']._serialized_start=1917
+  _globals['_PRUNECACHERESPONSE']._serialized_end=1958
+  _globals['_SETLOGLEVELREQUEST']._serialized_start=1960
+  _globals['_SETLOGLEVELREQUEST']._serialized_end=1995
+  _globals['_SETLOGLEVELRESPONSE']._serialized_start=1997
+  _globals['_SETLOGLEVELRESPONSE']._serialized_end=2036
+  _globals['_DAEMONSERVICE']._serialized_start=2138
+  _globals['_DAEMONSERVICE']._serialized_end=2755
 # @@protoc_insertion_point(module_scope)

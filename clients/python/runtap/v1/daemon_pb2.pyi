@@ -255,6 +255,7 @@ class ClientStatus(_message.Message):
     OPEN_CALLS_FIELD_NUMBER: _builtins.int
     CALLS_TOTAL_FIELD_NUMBER: _builtins.int
     ATTACHED_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
     client: _builtins.str
     """As it called itself: name/pid/nonce."""
     open_calls: _builtins.int
@@ -263,6 +264,8 @@ class ClientStatus(_message.Message):
     """Calls answered since it was first seen."""
     attached: _builtins.bool
     """True while an Attach call is open."""
+    description: _builtins.str
+    """What it said of itself when it last attached; empty when it never did."""
     def __init__(
         self,
         *,
@@ -270,10 +273,11 @@ class ClientStatus(_message.Message):
         open_calls: _builtins.int = ...,
         calls_total: _builtins.int = ...,
         attached: _builtins.bool = ...,
+        description: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "calls_total", b"calls_total", "client", b"client", "open_calls", b"open_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "calls_total", b"calls_total", "client", b"client", "description", b"description", "open_calls", b"open_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -54,7 +54,9 @@ class _HistoryJoinEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HistoryJo
     HISTORY_JOIN_UNSPECIFIED: _HistoryJoin.ValueType  # 0
     """The same as HISTORY_JOIN_OUTER."""
     HISTORY_JOIN_OUTER: _HistoryJoin.ValueType  # 1
-    """Rows that have at least one of the keys."""
+    """Rows that have at least one of the keys; `_runtime` and `_timestamp` come along where they were asked for, but
+    only count when nothing else was.
+    """
     HISTORY_JOIN_INNER: _HistoryJoin.ValueType  # 2
     """Rows that have all of the keys."""
 
@@ -64,7 +66,9 @@ class HistoryJoin(_HistoryJoin, metaclass=_HistoryJoinEnumTypeWrapper):
 HISTORY_JOIN_UNSPECIFIED: HistoryJoin.ValueType  # 0
 """The same as HISTORY_JOIN_OUTER."""
 HISTORY_JOIN_OUTER: HistoryJoin.ValueType  # 1
-"""Rows that have at least one of the keys."""
+"""Rows that have at least one of the keys; `_runtime` and `_timestamp` come along where they were asked for, but
+only count when nothing else was.
+"""
 HISTORY_JOIN_INNER: HistoryJoin.ValueType  # 2
 """Rows that have all of the keys."""
 Global___HistoryJoin: _TypeAlias = HistoryJoin  # noqa: Y015

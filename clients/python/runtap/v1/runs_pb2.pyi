@@ -1080,6 +1080,7 @@ class UpdateRunRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     WAIT_FOR_FIELD_NUMBER: _builtins.int
     WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    BASE_FIELDS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The run, in any form."""
     etag: _builtins.str
@@ -1128,6 +1129,12 @@ class UpdateRunRequest(_message.Message):
     def wait_timeout(self) -> _duration_pb2.Duration:
         """How long to wait for APPLIED; absent means 30 s."""
 
+    @_builtins.property
+    def base_fields(self) -> Global___RunFields:
+        """The values of `fields` that the caller had read; a field that is present here and by now is something else at the
+        server is reported as a conflict (and still set). Empty text means that there was none.
+        """
+
     def __init__(
         self,
         *,
@@ -1145,10 +1152,11 @@ class UpdateRunRequest(_message.Message):
         request_id: _builtins.str = ...,
         wait_for: Global___WaitFor.ValueType = ...,
         wait_timeout: _duration_pb2.Duration | None = ...,
+        base_fields: Global___RunFields | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "fields", b"fields", "tags_replace", b"tags_replace", "update_mask", b"update_mask", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_fields", b"base_fields", "defaults", b"defaults", "fields", b"fields", "tags_replace", b"tags_replace", "update_mask", b"update_mask", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "defaults", b"defaults", "etag", b"etag", "expect", b"expect", "fields", b"fields", "path", b"path", "request_id", b"request_id", "summary", b"summary", "tags_add", b"tags_add", "tags_remove", b"tags_remove", "tags_replace", b"tags_replace", "update_mask", b"update_mask", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_fields", b"base_fields", "config", b"config", "defaults", b"defaults", "etag", b"etag", "expect", b"expect", "fields", b"fields", "path", b"path", "request_id", b"request_id", "summary", b"summary", "tags_add", b"tags_add", "tags_remove", b"tags_remove", "tags_replace", b"tags_replace", "update_mask", b"update_mask", "wait_for", b"wait_for", "wait_timeout", b"wait_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1164,7 +1172,7 @@ class UpdateRunResponse(_message.Message):
     WRITE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def run(self) -> Global___Run:
-        """The run as it will be, or is when the write is APPLIED."""
+        """The run as it will be, or is when the write is APPLIED; absent when the daemon has not read it yet."""
 
     @_builtins.property
     def write(self) -> _writes_pb2.Write:
