@@ -289,7 +289,7 @@ def _json_object(raw: bytes) -> dict[str, Any]:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
         try:
-            body = jsontext.loads(raw)
+            body = jsontext.storable(jsontext.loads(raw))
         except ValueError as error:
             raise BadRequest(f"the body is not valid JSON: {error}") from None
     if not isinstance(body, dict):

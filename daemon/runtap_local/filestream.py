@@ -60,7 +60,7 @@ def understand(body: dict[str, Any]) -> StreamRequest:
         summary=summary,
         preempting=bool(body.get("preempting")),
         complete=bool(body.get("complete")),
-        exit_code=exit_code if isinstance(exit_code, int) else 1,
+        exit_code=exit_code if isinstance(exit_code, int) and abs(exit_code) <= _MAX_LINE else 1,
     )
 
 
@@ -69,10 +69,13 @@ def _chunk(name: str, chunk: Any) -> tuple[int, list[str]]:
     content = chunk.get("content", []) if isinstance(chunk, dict) else None
     if isinstance(content, str):
         content = [content]
-    texts = isinstance(content, list) and all(isinstance(text, str) for text in content)
-    if not texts or isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset <= _MAX_LINE:
+    whole = isinstance(offset, int) and not isinstance(offset, bool) and offset >= 0
+    if not whole or not isinstance(content, list) or not all(isinstance(text, str) for text in content):
         raise BadRequest(f"{name!r} must be {{offset: a number of at least 0, content: a list of texts}}")
-    return offset, [jsontext.storable(text) for text in content or ()]
+    offset = int(offset or 0)
+    if offset + len(content) > _MAX_LINE:
+        raise BadRequest(f"{name!r} cannot have more than {_MAX_LINE} lines")
+    return offset, content
 
 
 def _object_text(name: str, text: str) -> str:

@@ -56,7 +56,9 @@ def file_id(pk: int) -> str:
 def split_file_id(text: str) -> int | None:
     """The row of a file's id; None where it is not one."""
     parts = _unpack(text).split(":")
-    return int(parts[2]) if len(parts) == 3 and parts[0] == "File" and parts[2].isdecimal() else None
+    if len(parts) != 3 or parts[0] != "File" or not parts[2].isdecimal() or len(parts[2]) > 15:
+        return None
+    return int(parts[2])
 
 
 def cursor(offset: int) -> str:
@@ -69,7 +71,7 @@ def split_cursor(text: str | None) -> int:
     if not text:
         return 0
     kind, _, number = _unpack(text).partition(":")
-    if kind != "offset" or not number.isdecimal():
+    if kind != "offset" or not number.isdecimal() or len(number) > 15:
         raise BadRequest(f"invalid cursor {text[:80]!r}: pass on the cursor of an earlier answer, or null")
     return int(number)
 

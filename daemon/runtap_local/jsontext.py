@@ -58,10 +58,18 @@ def encode(value: Any) -> bytes:
         return json.dumps(spelled(value), separators=(",", ":")).encode()
 
 
-def storable(text: str) -> str:
-    """Make a text fit for UTF-8: a lone surrogate, which JSON can spell and a database cannot keep, becomes U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    return text
+def storable(value: Any) -> Any:
+    """Make every text in a value fit for UTF-8: a lone surrogate, which JSON can spell and no database can keep,
+    becomes U+FFFD.
+    """
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        return value
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    return value

@@ -11,7 +11,8 @@ def add_row(keys: Keys, row: dict[str, Any]) -> None:
     for key, value in _leaves("", row):
         stats = keys.setdefault(key, {"typeCounts": [], "monotonic": True})
         _count(stats, _type_of(value), 1)
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        number = isinstance(value, int) and not isinstance(value, bool)
+        if number or (isinstance(value, float) and math.isfinite(value)):
             if value < stats.get("previousValue", value):
                 stats["monotonic"] = False
             stats["previousValue"] = value

@@ -35,7 +35,10 @@ def parse_moment(value: object) -> Moment | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        seconds = float(value)
+        try:
+            seconds = float(value)
+        except OverflowError:  # a whole number beyond all dates
+            return None
         return Moment((seconds, seconds)) if math.isfinite(seconds) else None
     if isinstance(value, datetime):
         seconds = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()

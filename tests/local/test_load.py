@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from tests.local.client import Client
@@ -79,6 +80,89 @@ def test_lists_of_a_thousand_runs_come_in_one_page(client: Client) -> None:
     names = client.names(order="+config.n", first=5000)
     assert names == [f"r{n:04}" for n in range(1000)]  # never more than a thousand
     assert client.runs()["runCount"] == 1001
+
+
+NASTY = [
+    "",
+    "null",
+    "[]",
+    "{}",
+    '"x"',
+    "1e999",
+    "NaN",
+    "9" * 400,
+    '{"keys": ["a"], "maxStep": 1e999}',
+    '{"keys": ["a"], "minStep": NaN}',
+    '{"keys": ["a"], "samples": ' + "9" * 400 + "}",
+    '{"keys": [null, {}, []], "samples": -5}',
+    '{"keys": ["' + "a." * 5000 + '"]}',
+    '{"config.a": {"$gt": ' + "9" * 400 + "}}",
+    '{"created_at": {"$gt": ' + "9" * 400 + "}}",
+    '{"created_at": "9999-12-31T23:59:59-23:59"}',
+    '{"config.' + "a." * 5000 + 'x": 1}',
+    '{"name": "\\ud800"}',
+    '{"$and": ' * 500 + "[]" + "}" * 500,
+    "b2Zmc2V0Ojk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5",
+    "b2Zmc2V0Oi0x",
+    "RmlsZTp2MTo5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5",
+    "UnVuOnYxOjo6",
+    "\x00",
+    "+config." + "a." * 5000,
+    "ü\U0001f600",
+]
+NASTY_DOCUMENTS = [
+    'query Q($x: [JSONString!]!) { project(name: "p") { run(name: "r1") { sampledHistory(specs: $x) } } }',
+    'query Q($x: JSONString) { project(name: "p") { runCount(filters: $x) runs(filters: $x) { edges { cursor } } } }',
+    'query Q($x: String) { project(name: "p") { runs(order: $x) { edges { cursor } } } }',
+    'query Q($x: String) { project(name: "p") { runs(after: $x) { edges { cursor } } } }',
+    "query Q($x: String!) { project(name: $x) { id run(name: $x) { id } } }",
+    'query Q($x: String!) { project(name: "p") { run(name: $x) { id } } }',
+    'query Q($x: String) { project(name: "p") { run(name: "r1") { files(pattern: $x) { edges { cursor } } } } }',
+    'query Q($x: String) { project(name: "p") { run(name: "r1") { files(names: [$x]) { edges { node { id } } } } } }',
+    'query Q($x: Int64) { project(name: "p") { run(name: "r1") { history(minStep: $x, maxStep: $x, samples: -1) } } }',
+    'query Q($x: Int) { project(name: "p") { run(name: "r1") { history(samples: $x) } } }',
+    'query Q($x: Int) { project(name: "p") { run(name: "r1") { logLines(last: $x) { edges { cursor } } } } }',
+    'query Q($x: Int) { project(name: "p") { run(name: "r1") { logLines(first: $x) { edges { cursor } } } } }',
+    "mutation M($x: ID!) { deleteFiles(input: {files: [$x]}) { success } }",
+    "mutation M($x: ID!) { deleteRun(input: {id: $x}) { success } }",
+    "mutation M($x: String) { upsertBucket(input: {name: $x, modelName: $x, notes: $x}) { bucket { id notes } } }",
+    'mutation M($x: JSONString) { upsertBucket(input: {name: "n", config: $x}) { bucket { config wandbConfig } } }',
+]
+
+
+@pytest.mark.parametrize("document", NASTY_DOCUMENTS)
+def test_no_argument_is_an_internal_error(client: Client, document: str) -> None:
+    client.upsert("r1", config={"a": {"value": 1}})
+    client.log("r1", 0, [{"_step": 0, "a": 1}])
+    values: list[Any] = [*NASTY, "\ud800", 2**31, -1, 2**70, 1.5, True, {}, [], ["x"], None]
+    for value in values:
+        # The standard library spells what the SDK's writers cannot be kept from sending.
+        body = json.dumps({"query": document, "variables": {"x": value}})
+        response = client.request("POST", "/graphql", data=body.encode())
+        assert response.status_code in (200, 400, 403, 404), (value, response.text)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"offset": 2**31, "content": ["{}"]},
+        {"offset": 2**31 - 2, "content": ["{}", "{}"]},
+        {"offset": 0, "content": ['{"_step": ' + "9" * 400 + "}"]},
+        {"offset": 0, "content": ['{"_step": 1e999, "a": "\\ud800", "\\ud800": 1}', '{"_step": true}']},
+        {"offset": 0, "content": ["\ud800"]},
+        {"offset": 0, "content": ['{"a": ' * 2000 + "1" + "}" * 2000]},
+        {"offset": 0, "content": ["\x00"]},
+    ],
+)
+def test_no_stream_is_an_internal_error(client: Client, chunk: Any) -> None:
+    client.upsert("r1")
+    path = f"/files/{client.entity}/p/r1/file_stream"
+    for name in ("wandb-history.jsonl", "wandb-events.jsonl", "wandb-summary.json", "output.log"):
+        for extra in ({}, {"complete": True, "exitcode": 2**40}):
+            body = json.dumps({"files": {name: chunk}, **extra})
+            response = client.request("POST", path, data=body.encode())
+            assert response.status_code in (200, 400), response.text
+    assert client.run("r1", "historyKeys summaryMetrics exitcode history events logLineCount")
 
 
 def test_pages_end_early_where_documents_are_huge(client: Client) -> None:

@@ -123,6 +123,21 @@ def test_a_server_in_the_foreground_counts_too(home: Path) -> None:
     assert process.returncode == 0 and time.monotonic() - begun < 5
 
 
+def test_a_start_that_fails_says_why_through_the_pipe(home: Path) -> None:
+    start_local_server(home)
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "runtap_local", "serve", "--home", str(home), "--ready-fd", str(writer)]
+    process = subprocess.Popen(command, env=base_env(home.parent), pass_fds=(writer,), stderr=subprocess.PIPE)
+    os.close(writer)
+    with os.fdopen(reader) as ready:
+        told = json.loads(ready.read())
+    process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert (
+        told["ok"] is False and told["reason"] == "already_serving" and "another process" in told["message"]
+    )
+
+
 def test_stopping_waits_for_no_idle_connection(home: Path) -> None:
     server = start_local_server(home)
     with requests.Session() as session:

@@ -193,7 +193,12 @@ def test_a_filter_says_which_fields_it_reads() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=True) | st.text("ab1.", max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.just(10**400)
+    | st.floats(allow_nan=True)
+    | st.text("ab1.", max_size=3),
     lambda children: (
         st.lists(children, max_size=3) | st.dictionaries(st.text("ab.", max_size=3), children, max_size=3)
     ),

@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from ..faults import NotFound
+from ..faults import BadRequest, NotFound
 from ..ids import checked_file_name, file_id, run_id, split_file_id
 from ..signing import FilePath
 from ..store import files as file_store
 from ..store import runs as run_store
 from ..times import to_wire
-from .context import Info, context_of, page
+from .context import MAX_PAGE, Info, context_of, page
 from .projects import allowed_entity
 
 
@@ -103,6 +103,8 @@ def _delete(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     """Delete files; one that is gone already is no error, one of somebody else is as if gone."""
     context = context_of(info)
     pks = [pk for pk in map(split_file_id, input["files"]) if pk is not None]
+    if len(pks) > MAX_PAGE:
+        raise BadRequest(f"at most {MAX_PAGE} files can be deleted at once")
     rows = file_store.owned(context.connection, pks, context.viewer.entity)
     file_store.remove(context.connection, [row.pk for row in rows])
     for pk in {row.run_pk for row in rows}:

@@ -45,8 +45,9 @@ def _spec(text: str) -> dict[str, Any]:
     if not isinstance(spec, dict) or not isinstance(spec.get("keys", []), list):
         raise BadRequest("a spec of sampledHistory must be an object with a list 'keys'")
     for key in ("samples", "minStep", "maxStep"):
-        if not isinstance(spec.get(key), int | float | None):
-            raise BadRequest(f"{key!r} in a spec of sampledHistory must be a number")
+        value = spec.get(key)
+        if not isinstance(value, int | float | None) or not abs(value or 0) < 2**62:
+            raise BadRequest(f"{key!r} in a spec of sampledHistory must be a number below 2**62")
     return spec
 
 

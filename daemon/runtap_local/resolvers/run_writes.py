@@ -88,9 +88,7 @@ def _values(input: dict[str, Any]) -> dict[str, Any]:
     for field, column in (("config", "config"), ("summaryMetrics", "summary_metrics")):
         if input.get(field) is not None:
             values[column] = _checked_object(field, input[field])
-    return {
-        key: jsontext.storable(value) if isinstance(value, str) else value for key, value in values.items()
-    }
+    return values
 
 
 def _checked_object(field: str, text: str) -> str:
