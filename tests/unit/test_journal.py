@@ -155,6 +155,24 @@ def test_settled_writes_are_forgotten_after_seven_days(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_when_writes_last_ended_survives_a_restart(tmp_path: Path) -> None:
+    clock = Clock()
+
+    async def scenario() -> None:
+        async with opened(tmp_path / "journal.db", clock) as journal:
+            for number in range(2):
+                clock.now += 1
+                entry, _ = await journal.append(new(f"q{number}"))
+                await journal.settle(entry, WriteState.FAILED)
+                journal.release(entry.write_id)
+            await journal.append(new("open", account_id="other"))
+            assert (journal.last_settled_at("acct"), journal.last_settled_at("other")) == (clock.now, 0.0)
+        async with opened(tmp_path / "journal.db", clock) as journal:
+            assert (journal.last_settled_at("acct"), journal.last_settled_at("other")) == (clock.now, 0.0)
+
+    asyncio.run(scenario())
+
+
 def test_counts_and_blocking(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(tmp_path / "journal.db") as journal:

@@ -39,11 +39,13 @@ class Journal:
         self._open: dict[str, Entry] = {}
         # Write ids per (account, run path), in order of acceptance.
         self._by_run: dict[tuple[str, str], list[str]] = {}
+        self._last_settled: dict[str, float] = {}
 
     async def open(self) -> None:
         """Opens or makes the file and reads what is not settled."""
         try:
             self._store = await self._run(lambda: JournalStore(self._path))
+            self._last_settled = await self._run(self._store.last_settled)
             await self._prune()
             for entry in await self._run(self._store.open_entries):
                 self._add(entry)
@@ -96,6 +98,7 @@ class Journal:
             not_honoured=not_honoured,
         )
         await self._run(lambda: self._store.settle(settled))
+        self._last_settled[entry.account_id] = settled.settled_at or 0.0
         return settled
 
     def release(self, write_id: str) -> None:
@@ -125,6 +128,11 @@ class Journal:
     def open_patches(self, account_id: str, path: str) -> Sequence[Patch]:
         """What reads of this run show on top of what the server holds, in order."""
         return [self._open[write_id].patch for write_id in self._by_run.get((account_id, path), ())]
+
+    def last_settled_at(self, account_id: str) -> float:
+        """Unix seconds at which a write of this account last ended; 0 for never. A cache that was not there to hear of
+        it, or was killed before its disk had it, must not use anything older without asking the server."""
+        return self._last_settled.get(account_id, 0.0)
 
     def open_entry(self, write_id: str) -> Entry | None:
         """One open write."""

@@ -145,6 +145,15 @@ class JournalStore:
         where += f" AND state IN ({', '.join('?' * len(states))})"
         return self._select(f"{where} ORDER BY seq DESC LIMIT ?", *values, *states, limit)
 
+    def last_settled(self) -> dict[str, float]:
+        """When the newest settled write of each account was settled."""
+        with self._as_faults():
+            return dict(
+                self._db.execute(
+                    "SELECT account_id, MAX(settled_at) FROM writes WHERE settled_at IS NOT NULL GROUP BY account_id"
+                )
+            )
+
     def prune(self, now: float) -> None:
         """Forgets writes settled more than seven days ago."""
         with self._transaction():
