@@ -180,6 +180,7 @@ def test_summary_update_leaves_other_edits_for_later(daemon: ScriptedDaemon, run
     assert edits(request.config) == [(["lr"], 0.2, "0.1")]
     assert edits(request.summary) == []
     assert request.fields.notes == "mine"
+    assert request.base_fields.HasField("notes"), "so that somebody else's change is reported"
     assert list(request.tags_add) == ["c"]
 
 

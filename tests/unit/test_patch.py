@@ -157,6 +157,24 @@ def test_a_key_that_others_removed_is_a_conflict() -> None:
     assert conflicts(patch, make_run(config={})) == [Conflict("config.lr", None, "0.2", "0.1")]
 
 
+def test_a_field_changed_by_others_is_a_conflict_if_the_caller_told_what_it_had_read() -> None:
+    run = make_run(notes="theirs", group=None, display_name="same")
+    patch = Patch(
+        fields=(("notes", "mine"), ("group", "g"), ("display_name", "new"), ("job_type", "x")),
+        base_fields=(("notes", "old"), ("group", ""), ("display_name", "same")),
+    )
+
+    assert conflicts(patch, run) == [Conflict("notes", '"theirs"', '"mine"', '"old"')]
+    assert Patch.from_json(patch.to_json()) == patch
+
+
+def test_a_patch_of_an_older_journal_is_read() -> None:
+    raw = json.loads(Patch(fields=(("notes", "mine"),)).to_json())
+    del raw["base_fields"]
+
+    assert Patch.from_json(json.dumps(raw)) == Patch(fields=(("notes", "mine"),))
+
+
 def test_expectations_that_hold_and_that_do_not() -> None:
     run = make_run(config={"lr": {"value": 1.0}}, notes=None, tags=("b", "a"))
     holding = (

@@ -213,18 +213,21 @@ class Run(RunAttributes):
         self, parts: Collection[str], *, wait: bool, expect: Mapping[str, Any] | None = None
     ) -> writes.Write | None:
         """Sends the changes of these parts (`config`, `summary`, `fields`, `tags`) and takes the server's answer."""
+        fields = self._changed_fields() if "fields" in parts else {}
         change = writes.Change(
             config=tuple(self._documents.changes("config")) if "config" in parts else (),
             summary=tuple(self._documents.changes("summary")) if "summary" in parts else (),
-            fields=self._changed_fields() if "fields" in parts else None,
+            fields=fields,
+            base_fields={name: self._text_at_server(name) for name in fields},
             tags=self._changed_tags() if "tags" in parts else None,
         )
         if not change:
             return None
         answer = writes.send(self._session, self._message.path, change, wait=wait, expect=expect)
         # Also of a queued write: it is this object's state from now on, and must not be sent twice.
-        self._adopt(answer.run, change)
-        pending = answer.run.pending_writes
+        if answer.HasField("run"):
+            self._adopt(answer.run, change)
+        pending = answer.run.pending_writes if answer.HasField("run") else 1
         if pending:
             self._freshness = replace(self._freshness, pending_writes=pending)
         else:

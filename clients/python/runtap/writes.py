@@ -45,6 +45,8 @@ class Change:
     summary: tuple[Edit, ...] = ()
     fields: Mapping[str, str | None] | None = None
     """New plain fields by name; None clears."""
+    base_fields: Mapping[str, str | None] | None = None
+    """What had been read of them."""
     tags: TagEdit | None = None
 
     def __bool__(self) -> bool:
@@ -105,6 +107,8 @@ def _request(
         request.update_mask.paths.append(name)
         if text is not None:
             setattr(request.fields, name, text)
+    for name, text in (change.base_fields or {}).items():
+        setattr(request.base_fields, name, text or "")
     if change.tags is not None:
         request.tags_add.extend(change.tags.add)
         request.tags_remove.extend(change.tags.remove)

@@ -57,6 +57,8 @@ class Patch:
     config: tuple[Edit, ...] = ()
     summary: tuple[Edit, ...] = ()
     fields: tuple[tuple[str, str], ...] = ()
+    base_fields: tuple[tuple[str, str], ...] = ()
+    """What the caller had read of `fields`, as far as it told; empty for nothing."""
     tags_add: tuple[str, ...] = ()
     tags_remove: tuple[str, ...] = ()
     tags_replace: tuple[str, ...] | None = None
@@ -93,6 +95,7 @@ class Patch:
             config=edits(raw["config"]),
             summary=edits(raw["summary"]),
             fields=tuple((name, value) for name, value in raw["fields"]),
+            base_fields=tuple((name, value) for name, value in raw.get("base_fields", ())),
             tags_add=tuple(raw["tags_add"]),
             tags_remove=tuple(raw["tags_remove"]),
             tags_replace=None if raw["tags_replace"] is None else tuple(raw["tags_replace"]),
@@ -151,6 +154,14 @@ def conflicts(patch: Patch, run: RunData) -> list[Conflict]:
             if not _same(there, base) and not _same(there, edit.set_json):
                 name = ".".join((document, *edit.path))
                 found.append(Conflict(name, _text(there), edit.set_json, base))
+    bases = dict(patch.base_fields)
+    for name, value in patch.fields:
+        # Servers store an emptied text as null.
+        held = getattr(run, name) or ""
+        if name in bases and held not in (bases[name], value):
+            found.append(
+                Conflict(name, jsontext.dumps(held), jsontext.dumps(value), jsontext.dumps(bases[name]))
+            )
     return found
 
 

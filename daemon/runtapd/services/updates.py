@@ -49,6 +49,7 @@ def parse(request: runs_pb2.UpdateRunRequest) -> Update:
             config=_edits("config", request.config),
             summary=_edits("summary", request.summary),
             fields=_fields(request),
+            base_fields=tuple((f.name, value) for f, value in request.base_fields.ListFields()),
             tags_add=_tags("tags_add", request.tags_add),
             tags_remove=_tags("tags_remove", request.tags_remove),
             tags_replace=_tags_replace(request),
