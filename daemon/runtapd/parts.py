@@ -17,6 +17,8 @@ from runtapd.cache.policy import SoftLimits
 from runtapd.journal import Journal
 from runtapd.paging import Sealer
 from runtapd.reads.histories import HistoryReads
+from runtapd.reads.lists import RunLists
+from runtapd.reads.overlay import Overlay
 from runtapd.reads.partitions import Partitions
 from runtapd.reads.runs import RunReads
 from runtapd.services.accounts import AccountService
@@ -85,14 +87,16 @@ async def build_parts(settings: Settings) -> WholeParts:
     await journal.open()
     writes = Writes(journal, accounts, partitions, chance=random.random)
     accounts.on_login = writes.unblock
-    runs = RunReads(partitions, journal.open_patches)
+    overlay = Overlay(journal.open_patches)
+    runs = RunReads(partitions, overlay)
+    lists = RunLists(partitions, overlay)
     histories = HistoryReads(runs, time.time)
     services = (
         (
             "runtap.v1.AccountService",
-            account_service := AccountService(accounts, partitions, journal, settings.local_home),
+            account_service := AccountService(accounts, partitions, journal, sealer, settings.local_home),
         ),
-        ("runtap.v1.RunService", run_service := RunService(partitions, runs, writes, sealer)),
+        ("runtap.v1.RunService", run_service := RunService(partitions, runs, lists, writes, sealer)),
         ("runtap.v1.HistoryService", history_service := HistoryService(partitions, histories, sealer)),
         (
             "runtap.v1.WriteService",

@@ -1,13 +1,14 @@
 """The records of one account, in memory over disk. Every run enters through `absorb`, which compares and numbers it.
 
 Used on the loop only: what happens between two awaits happens at once, so no locks are needed. The disk is written
-behind, in its own thread; what memory holds is always at least as new.
+behind, in its own thread; what memory holds is always at least as new. A disk that is full, away or damaged costs what
+it would have remembered and nothing else: every answer can be given without it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,7 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
-from runtapd import faults
-from runtapd.cache.store import RecordStore, StoredAnswer
+from runtapd.cache.store import BROKEN, RecordStore, StoredAnswer, is_damage
 from runtapd.model import encode
 from runtapd.model.run import DocumentKind, Record, RunData
 from runtapd.upstream import decode
@@ -27,6 +27,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 _OVERHEAD = 1024
 """Bytes a record costs in memory beside its body, roughly."""
+_AT_ONCE = 50
+"""Runs made into records in one go, in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +43,16 @@ class RecordCache:
     """The runs one account has seen."""
 
     def __init__(self, folder: Path, *, app_url: str, memory_bytes: int, clock: Callable[[], float]) -> None:
-        self._folder = folder
         self._app_url = app_url
         self._clock = clock
         self._memory: LRUCache[str, Record] = LRUCache(
             memory_bytes, getsizeof=lambda record: len(record.body) + _OVERHEAD
         )
         self._ids: dict[str, str] = {}
-        self._disk_revisions: dict[str, int] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")
-        self._store: RecordStore | None = None
+        self._revisions: dict[str, int] = {}
+        self._disk = _Disk(folder)
         self._generation = 0
-        self._written: dict[str, int] = {}
+        self._written: dict[str, _OwnWrite] = {}
         self.floor = 0.0
         """Unix seconds: nothing fetched before this moment is used without asking the server."""
 
@@ -66,48 +66,70 @@ class RecordCache:
     def bump(self, path: str) -> None:
         """An own write of this run is on its way: answers to requests sent before now no longer count for it."""
         self._generation += 1
-        self._written[path] = self._generation
+        self._written[path] = _OwnWrite(self._generation, self._clock())
+        self._disk.write(RecordStore.forget_answers)
+
+    def floor_of(self, path: str) -> float:
+        """Unix seconds: nothing this run showed before that moment is used without asking the server."""
+        own = self._written.get(path)
+        return self.floor if own is None else max(self.floor, own.at)
 
     # Runs in
 
     def absorb(self, runs: Iterable[RunData], *, sent_at: float, generation: int) -> list[Record]:
         """Keeps runs from an answer to a request sent at that time and generation; returns what is now held.
 
-        A run that an own write has changed since the request was sent is not taken over; what is held stays.
+        What was asked for before what is held is not taken over, nor is a run that an own write has changed since.
         """
-        kept, fresh = [], []
-        for run in runs:
-            held = self._memory.get(run.storage_id)
-            if self._written.get(run.path, 0) > generation:
-                if held is not None:
-                    kept.append(held)
-                    continue
-                sent_at = 0.0  # nothing newer is held: usable to show, but to be asked for again at once
-            record = self._numbered(run, held, sent_at)
+        return self._taken([self._record(run, sent_at) for run in runs], generation)
+
+    async def absorb_page(self, runs: Sequence[RunData], *, sent_at: float, generation: int) -> list[Record]:
+        """The same for many runs or large ones: milliseconds of work each, done in threads."""
+        # What only the disk knows comes first, so that its revisions go on.
+        await self.by_ids([run.storage_id for run in runs])
+        records: list[Record] = []
+        for start in range(0, len(runs), _AT_ONCE):
+            fresh = await asyncio.to_thread(self._records, runs[start : start + _AT_ONCE], sent_at)
+            records += self._taken(fresh, generation)
+        return records
+
+    def _records(self, runs: Sequence[RunData], sent_at: float) -> list[Record]:
+        return [self._record(run, sent_at) for run in runs]
+
+    def _record(self, run: RunData, sent_at: float) -> Record:
+        step = decode.last_step(run.history_keys)
+        return encode.record_of(run, app_url=self._app_url, fetched_at=sent_at, last_step=step)
+
+    def _taken(self, fresh: list[Record], generation: int) -> list[Record]:
+        kept, new = [], []
+        for record in fresh:
+            held = self._memory.get(record.storage_id)
+            own = self._written.get(record.path)
+            outdated = own is not None and own.generation > generation
+            # A record from the future was made before the clock was set back; it does not count as newer.
+            newer = held is not None and record.fetched_at < held.fetched_at <= self._clock()
+            if held is not None and (outdated or newer):
+                kept.append(held)
+                continue
+            # An outdated one, with nothing newer here, is shown; `floor_of` has it asked for again at once.
+            record = self._numbered(record, held)
             self._remember(record)
             kept.append(record)
-            fresh.append(record)
-        if fresh:
-            self._behind(lambda store: store.put(fresh))
+            new.append(record)
+        if new:
+            self._disk.write(lambda store: store.put(new))
         return kept
 
-    def _numbered(self, run: RunData, held: Record | None, sent_at: float) -> Record:
-        revision = held.revision if held else self._disk_revisions.get(run.storage_id, 0) + 1
-        record = encode.record_of(
-            run,
-            app_url=self._app_url,
-            fetched_at=sent_at,
-            revision=revision,
-            last_step=decode.last_step(run.history_keys),
-        )
-        if held is not None and record.body != held.body:
-            record = encode.renumbered(record, held.revision + 1)
-        return record
+    def _numbered(self, record: Record, held: Record | None) -> Record:
+        if held is None:
+            return encode.numbered(record, self._revisions.get(record.storage_id, 0) + 1)
+        same = encode.numbered(record, held.revision)
+        return same if same.body == held.body else encode.numbered(record, held.revision + 1)
 
     def _remember(self, record: Record) -> None:
         light = replace(record, documents={}) if record.documents else record
         self._ids[record.path] = record.storage_id
-        self._disk_revisions[record.storage_id] = record.revision
+        self._revisions[record.storage_id] = record.revision
         try:
             self._memory[record.storage_id] = light
         except ValueError:
@@ -116,9 +138,9 @@ class RecordCache:
     def forget(self, storage_id: str) -> None:
         """Drops a run that turned out to be gone."""
         record = self._memory.pop(storage_id, None)
-        if record is not None:
-            self._ids.pop(record.path, None)
-        self._behind(lambda store: store.remove(storage_id))
+        if record is not None and self._ids.get(record.path) == storage_id:
+            del self._ids[record.path]
+        self._disk.write(lambda store: store.remove(storage_id))
 
     # Runs out
 
@@ -128,15 +150,21 @@ class RecordCache:
         if record is not None:
             return Held(record)
         entity, project, run_id = path.split("/", 2)
-        found = await self._ask(lambda store: store.by_path(entity, project, run_id))
+        found = await self._disk.read(lambda store: store.by_path(entity, project, run_id), None)
         return self._held(found) if found else None
+
+    def latest(self, record: Record) -> Record:
+        """Returns this record, or a newer one of the same run if memory has it."""
+        held = self._memory.get(record.storage_id)
+        return held if held is not None and held.revision > record.revision else record
 
     async def by_ids(self, storage_ids: Sequence[str]) -> dict[str, Held]:
         """Returns the records there are, by storage id."""
         found = {i: Held(self._memory[i]) for i in storage_ids if i in self._memory}
         missing = [i for i in storage_ids if i not in found]
         if missing:
-            for record in await self._ask(lambda store: store.by_ids(missing)):
+            nothing: list[Record] = []
+            for record in await self._disk.read(lambda store: store.by_ids(missing), nothing):
                 found[record.storage_id] = self._held(record)
         return found
 
@@ -147,25 +175,35 @@ class RecordCache:
         self._remember(record)
         return Held(record, from_disk=True)
 
-    async def document(self, storage_id: str, kind: DocumentKind) -> bytes | None:
-        """Returns an oversize document whole."""
-        return await self._ask(lambda store: store.document(storage_id, kind))
+    async def document_digest(self, record: Record, kind: DocumentKind) -> bytes | None:
+        """Names the text of an oversize document of this very record; None when the disk does not have it."""
+        return await self._disk.read(
+            lambda store: store.document_digest(record.storage_id, kind, record.revision), None
+        )
+
+    async def document_piece(
+        self, storage_id: str, kind: DocumentKind, digest: bytes, start: int, length: int
+    ) -> bytes | None:
+        """Returns bytes of the document of that digest; None when it has been replaced."""
+        return await self._disk.read(
+            lambda store: store.document_piece(storage_id, kind, digest, start, length), None
+        )
 
     # Answers
 
     def keep_answer(self, answer: StoredAnswer) -> None:
         """Keeps a complete list on disk."""
-        self._behind(lambda store: store.put_answer(answer))
+        self._disk.write(lambda store: store.put_answer(answer))
 
     async def stored_answer(self, key: str) -> StoredAnswer | None:
         """Returns a complete list from disk."""
-        return await self._ask(lambda store: store.answer(key))
+        return await self._disk.read(lambda store: store.answer(key), None)
 
     # Care
 
     async def usage(self) -> tuple[int, int, int, int]:
         """Returns records, answers, bytes on disk, bytes in memory."""
-        records, answers, disk = await self._ask(lambda store: store.usage())
+        records, answers, disk = await self._disk.read(RecordStore.usage, (0, 0, 0))
         return records, answers, disk, int(self._memory.currsize)
 
     def flush(self) -> float:
@@ -174,25 +212,67 @@ class RecordCache:
         return self.floor
 
     async def close(self) -> None:
-        """Writes what is still to be written and closes the disk."""
-        await self._ask(lambda store: store.close())
-        self._thread.shutdown(wait=True)
+        """Writes what is still to be written and closes the disk; from then on there is memory only."""
+        await self._disk.close()
 
-    def _opened(self) -> RecordStore:
-        if self._store is None:
-            self._store = RecordStore(self._folder)
-        return self._store
 
-    async def _ask(self, question: Callable[[RecordStore], T]) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: question(self._opened()))
+@dataclass(frozen=True, slots=True)
+class _OwnWrite:
+    generation: int
+    at: float
 
-    def _behind(self, write: Callable[[RecordStore], None]) -> None:
-        self._thread.submit(functools.partial(self._write_quietly, write))
 
-    def _write_quietly(self, write: Callable[[RecordStore], None]) -> None:
+class _Disk:
+    """The store in its one thread, opened on first use; whatever goes wrong with it is logged and otherwise ignored."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")
+        self._store: RecordStore | None = None
+        self._closed = False
+        self._failing = False
+
+    async def read(self, question: Callable[[RecordStore], T], otherwise: T) -> T:
+        """Returns what the store says, or `otherwise` when it cannot be asked."""
+        if self._closed:
+            return otherwise
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._asked, question, otherwise)
+        return await work
+
+    def write(self, change: Callable[[RecordStore], None]) -> None:
+        """Writes behind: the caller does not wait."""
+        if not self._closed:
+            self._thread.submit(self._asked, change, None)
+
+    async def close(self) -> None:
+        """Writes what is still to be written and closes the file."""
+        self._closed = True
+        self._thread.submit(self._close_store)
+        await asyncio.to_thread(self._thread.shutdown, wait=True)
+
+    def _asked(self, question: Callable[[RecordStore], T], otherwise: T) -> T:
         try:
-            write(self._opened())
-        except (faults.DiskFull, OSError) as error:
-            # The answer is right without the disk; the next start will just know less.
-            log.warning("the cache on disk cannot be written", extra={"error": str(error)})
+            if self._store is None:
+                self._store = RecordStore(self._folder)
+            answer = question(self._store)
+        except BROKEN as error:
+            if not self._failing:  # said once, not for every run of a long list
+                log.warning("the cache on disk cannot be used", extra={"error": str(error)})
+            self._failing = True
+            with contextlib.suppress(OSError):
+                self._begin_anew_if_damaged(error)
+            return otherwise
+        self._failing = False
+        return answer
+
+    def _begin_anew_if_damaged(self, error: Exception) -> None:
+        if is_damage(error):
+            self._close_store()
+            RecordStore.discard(self._folder)
+        elif not RecordStore.exists(self._folder):
+            self._close_store()
+
+    def _close_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None

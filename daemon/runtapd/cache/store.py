@@ -7,6 +7,7 @@ message lie in a table of their own, so that a run is read without them and they
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sqlite3
@@ -17,7 +18,9 @@ from pathlib import Path
 from runtapd import faults
 from runtapd.model.run import DocumentKind, Record
 
-FORMAT = 1
+FORMAT = 2
+BROKEN = (sqlite3.Error, OSError, faults.DiskFull)
+"""What a method raises when the disk does not do what it should."""
 _SCHEMA = """
 CREATE TABLE records (
   storage_id TEXT PRIMARY KEY, entity TEXT NOT NULL, project TEXT NOT NULL, run_id TEXT NOT NULL,
@@ -27,7 +30,8 @@ CREATE TABLE records (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX records_by_path ON records (entity, project, run_id);
 CREATE TABLE documents (
-  storage_id TEXT NOT NULL, kind INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (storage_id, kind)
+  storage_id TEXT NOT NULL, kind INTEGER NOT NULL, digest BLOB NOT NULL, body BLOB NOT NULL,
+  PRIMARY KEY (storage_id, kind)
 );
 CREATE TABLE answers (
   key TEXT PRIMARY KEY, fetched_at REAL NOT NULL, total INTEGER, incomplete TEXT NOT NULL, runs TEXT NOT NULL
@@ -59,11 +63,22 @@ class RecordStore:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._db = self._open()
-        except sqlite3.DatabaseError:
-            # Disposable: whatever lies here cannot be used, so make room for what can.
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise  # a full disk does not make what lies here bad
+            self.discard(folder)
             self._db = self._open()
+
+    @staticmethod
+    def discard(folder: Path) -> None:
+        """Removes what cannot be used, so that there is room for what can."""
+        for suffix in ("", "-wal", "-shm"):
+            (folder / f"records.db{suffix}").unlink(missing_ok=True)
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """True while the file is where it was made."""
+        return (folder / "records.db").exists()
 
     def close(self) -> None:
         """Closes the file."""
@@ -90,31 +105,59 @@ class RecordStore:
         with self._transaction():
             for record in records:
                 # A run that was deleted and made again under its old path has a new storage id.
-                self._db.execute(
-                    "DELETE FROM records WHERE entity = ? AND project = ? AND run_id = ? AND storage_id <> ?",
+                former = self._db.execute(
+                    "SELECT storage_id FROM records"
+                    " WHERE entity = ? AND project = ? AND run_id = ? AND storage_id <> ?",
                     (record.entity, record.project, record.run_id, record.storage_id),
-                )
+                ).fetchone()
+                if former:
+                    self._delete(former[0])
                 self._db.execute(
                     f"INSERT OR REPLACE INTO records ({_COLUMNS}) VALUES ({_MARKS})", _row(record)
                 )
-                if record.oversize or record.documents:
-                    self._db.execute("DELETE FROM documents WHERE storage_id = ?", (record.storage_id,))
-                for kind, text in record.documents.items():
-                    self._db.execute(
-                        "INSERT INTO documents VALUES (?, ?, ?)",
-                        (record.storage_id, int(kind), text.encode("utf-8", "surrogatepass")),
-                    )
+                self._put_documents(record)
+
+    def _put_documents(self, record: Record) -> None:
+        query = "SELECT kind, digest FROM documents WHERE storage_id = ?"
+        kept = dict(self._db.execute(query, (record.storage_id,)).fetchall())
+        for kind, text in record.documents.items():
+            body = text.encode()
+            digest = hashlib.blake2b(body, digest_size=16).digest()
+            if kept.pop(int(kind), None) != digest:  # megabytes that did not change are not written again
+                self._db.execute(
+                    "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)",
+                    (record.storage_id, int(kind), digest, body),
+                )
+        for gone in kept:
+            self._db.execute(
+                "DELETE FROM documents WHERE storage_id = ? AND kind = ?", (record.storage_id, gone)
+            )
 
     def remove(self, storage_id: str) -> None:
         """Forgets a run."""
         with self._transaction():
-            self._db.execute("DELETE FROM records WHERE storage_id = ?", (storage_id,))
-            self._db.execute("DELETE FROM documents WHERE storage_id = ?", (storage_id,))
+            self._delete(storage_id)
 
-    def document(self, storage_id: str, kind: DocumentKind) -> bytes | None:
-        """Returns an oversize document whole."""
+    def _delete(self, storage_id: str) -> None:
+        self._db.execute("DELETE FROM records WHERE storage_id = ?", (storage_id,))
+        self._db.execute("DELETE FROM documents WHERE storage_id = ?", (storage_id,))
+
+    def document_digest(self, storage_id: str, kind: DocumentKind, revision: int) -> bytes | None:
+        """Names the text of an oversize document of a run at this revision; None when it is not here."""
         row = self._db.execute(
-            "SELECT body FROM documents WHERE storage_id = ? AND kind = ?", (storage_id, int(kind))
+            "SELECT digest FROM documents JOIN records USING (storage_id)"
+            " WHERE storage_id = ? AND kind = ? AND revision = ?",
+            (storage_id, int(kind), revision),
+        ).fetchone()
+        return row[0] if row else None
+
+    def document_piece(
+        self, storage_id: str, kind: DocumentKind, digest: bytes, start: int, length: int
+    ) -> bytes | None:
+        """Returns bytes of an oversize document; None when the document of that digest is not here any more."""
+        row = self._db.execute(
+            "SELECT substr(body, ?, ?) FROM documents WHERE storage_id = ? AND kind = ? AND digest = ?",
+            (start + 1, length, storage_id, int(kind), digest),
         ).fetchone()
         return row[0] if row else None
 
@@ -125,6 +168,11 @@ class RecordStore:
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
                 (answer.key, answer.fetched_at, answer.total, answer.incomplete, json.dumps(answer.runs)),
             )
+
+    def forget_answers(self) -> None:
+        """Forgets all lists; the runs stay."""
+        with self._transaction():
+            self._db.execute("DELETE FROM answers")
 
     def answer(self, key: str) -> StoredAnswer | None:
         """Returns a complete list."""
@@ -166,13 +214,21 @@ class RecordStore:
             self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
-            raise faults.DiskFull(f"cannot write {self._path.name}: {error}") from error
+            if isinstance(error, sqlite3.OperationalError):
+                raise faults.DiskFull(f"cannot write {self._path.name}: {error}") from error
+            raise
 
 
-_MARKS = ",".join("?" * 14)
+def is_damage(error: Exception) -> bool:
+    """True when the file itself is bad, as opposed to a disk that is full or away."""
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+
+
+_NAMES = [name.strip() for name in _COLUMNS.split(",")]
+_MARKS = ",".join("?" * len(_NAMES))
 
 
 def _row(record: Record) -> tuple[object, ...]:
@@ -195,7 +251,6 @@ def _row(record: Record) -> tuple[object, ...]:
 
 
 def _record(row: Sequence[object]) -> Record:
-    names = [name.strip() for name in _COLUMNS.split(",")]
-    values = dict(zip(names, row, strict=True))
+    values = dict(zip(_NAMES, row, strict=True))
     oversize = tuple((DocumentKind(kind), size) for kind, size in json.loads(str(values.pop("oversize"))))
     return Record(**values, oversize=oversize)  # type: ignore[arg-type]

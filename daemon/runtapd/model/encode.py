@@ -3,7 +3,7 @@ generated code, because records stay serialised from here to the wire."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -25,13 +25,10 @@ _FIELDS = {
 }
 
 
-def record_of(
-    run: RunData, *, app_url: str, fetched_at: float, revision: int, last_step: int | None
-) -> Record:
-    """Makes the record of a run as it came from the server."""
+def record_of(run: RunData, *, app_url: str, fetched_at: float, last_step: int | None) -> Record:
+    """Makes the record of a run as it came from the server; `numbered` gives it its revision."""
     documents = _documents(run)
-    oversize = _too_large(documents)
-    body = _message(run, app_url, documents, oversize, revision)
+    body, oversize = _message(run, app_url, documents)
     return Record(
         storage_id=run.storage_id,
         entity=run.entity,
@@ -39,16 +36,29 @@ def record_of(
         run_id=run.run_id,
         state=run.state,
         etag=body.etag,
-        revision=revision,
+        revision=0,
         fetched_at=fetched_at,
         body=body.SerializeToString(),
         updated_at=run.updated_at,
         heartbeat_at=run.heartbeat_at,
         history_line_count=run.history_line_count,
         last_step=last_step,
-        oversize=tuple((kind, len(documents[kind].encode())) for kind in oversize),
+        oversize=tuple((kind, _size(documents[kind])) for kind in oversize),
         documents={kind: documents[kind] for kind in oversize},
     )
+
+
+def numbered(record: Record, revision: int) -> Record:
+    """Returns the record under this revision.
+
+    Protobuf reads the last of a field's values, so the number is simply the body's last bytes: no run is parsed for it.
+    """
+    bare = record.body[: len(record.body) - len(_revision_bytes(record.revision))]
+    return replace(record, revision=revision, body=bare + _revision_bytes(revision))
+
+
+def _revision_bytes(revision: int) -> bytes:
+    return pb.Run(revision=revision).SerializeToString()
 
 
 def with_pending(
@@ -56,7 +66,8 @@ def with_pending(
 ) -> tuple[Record, dict[DocumentKind, str]]:
     """Returns the record as it will be once these patches are applied, and its documents that are too large.
 
-    `documents` are the texts of the record's own oversize documents, as far as the patches touch them.
+    `documents` are the texts of the record's own oversize documents; one that is missing stays left out, unchanged.
+    Raises ValueError when a document that a patch touches is not JSON.
     """
     message = pb.Run.FromString(record.body)
     run = run_of(message, documents)
@@ -66,18 +77,21 @@ def with_pending(
     untouched = {kind for kind, _ in record.oversize if kind not in documents}
     for kind in untouched:
         texts.pop(kind, None)
-    oversize = _too_large(texts)
-    body = _message(run, app_url, texts, oversize, record.revision)
+    body, oversize = _message(run, app_url, texts)
     body.pending_writes = len(patches)
-    sizes = {kind: len(texts[kind].encode()) for kind in oversize}
+    sizes = {kind: _size(texts[kind]) for kind in oversize}
     sizes |= {kind: size for kind, size in record.oversize if kind in untouched}
     del body.omitted[:]
     for kind in sorted(sizes):
         body.omitted.add(document=int(kind), size_bytes=sizes[kind])
     shown = replace(
-        record, body=body.SerializeToString(), oversize=tuple(sorted(sizes.items())), etag=body.etag
+        record,
+        revision=0,
+        body=body.SerializeToString(),
+        oversize=tuple(sorted(sizes.items())),
+        etag=body.etag,
     )
-    return shown, {kind: texts[kind] for kind in oversize}
+    return numbered(shown, record.revision), {kind: texts[kind] for kind in oversize}
 
 
 def run_of(message: pb.Run, documents: dict[DocumentKind, str]) -> RunData:
@@ -129,6 +143,11 @@ def document_field(kind: DocumentKind) -> str:
     return _FIELDS[kind]
 
 
+def document_of(run: RunData, kind: DocumentKind) -> str | None:
+    """Returns one of a run's documents in the contract's spelling; None when the run has none."""
+    return _documents(run).get(kind)
+
+
 def _documents(run: RunData) -> dict[DocumentKind, str]:
     """Returns a run's documents in the contract's spelling; absent ones are left out."""
     found = {
@@ -144,27 +163,26 @@ def _documents(run: RunData) -> dict[DocumentKind, str]:
     return found
 
 
-def _too_large(documents: dict[DocumentKind, str]) -> list[DocumentKind]:
-    """Chooses the documents that must leave the message: each one too large, then the largest until the rest fits."""
-    # Characters are at least as few as bytes and nearly always as many; only near the limit is it worth encoding.
-    sizes = {
-        kind: len(text) if len(text) * 4 < LARGEST_DOCUMENT else len(text.encode())
-        for kind, text in documents.items()
-    }
+def too_large(documents: Mapping[DocumentKind, str], others: int = 0) -> list[DocumentKind]:
+    """Chooses the documents that must leave the message: each one too large, then the largest until the rest fits
+    beside the `others` bytes of the message."""
+    sizes = {kind: _size(text) for kind, text in documents.items()}
     leaving = [kind for kind, size in sizes.items() if size > LARGEST_DOCUMENT]
     staying = sorted((size, kind) for kind, size in sizes.items() if kind not in leaving)
-    while sum(size for size, _ in staying) > LARGEST_RUN:
+    while staying and others + sum(size for size, _ in staying) > LARGEST_RUN:
         leaving.append(staying.pop()[1])
     return sorted(leaving)
 
 
+def _size(text: str) -> int:
+    """Returns the bytes of UTF-8, which for ASCII needs no look at the text."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def _message(
-    run: RunData,
-    app_url: str,
-    documents: dict[DocumentKind, str],
-    oversize: list[DocumentKind],
-    revision: int,
-) -> pb.Run:
+    run: RunData, app_url: str, documents: dict[DocumentKind, str]
+) -> tuple[pb.Run, list[DocumentKind]]:
+    """Returns the message, but for its revision, and which documents had to stay outside."""
     body = pb.Run(
         storage_id=run.storage_id,
         entity=run.entity,
@@ -188,18 +206,11 @@ def _message(
         history_line_count=run.history_line_count,
         project_id=run.project_id,
         etag=run.etag(),
-        revision=revision,
     )
+    oversize = too_large(documents, body.ByteSize())
     for kind, text in documents.items():
         if kind in oversize:
-            body.omitted.add(document=int(kind), size_bytes=len(text.encode()))
+            body.omitted.add(document=int(kind), size_bytes=_size(text))
         else:
             setattr(body, _FIELDS[kind], text)
-    return body
-
-
-def renumbered(record: Record, revision: int) -> Record:
-    """Returns the record under another revision."""
-    message = pb.Run.FromString(record.body)
-    message.revision = revision
-    return replace(record, revision=revision, body=message.SerializeToString())
+    return body, oversize

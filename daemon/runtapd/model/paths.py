@@ -39,7 +39,9 @@ def run_path(text: str, entity: str, project: str) -> RunPath:
 
     Accepts `entity/project/run_id` also with `/runs/`, with `:` before the id, and as a URL of a run's page.
     """
-    parts = _parts(text, "runs")
+    parts = _run_url_parts(text) if "://" in text else _plain_parts(text)
+    if len(parts) in (3, 4) and parts[-2] == "runs" and "://" not in text:
+        del parts[-2]
     if parts and ":" in parts[-1] and len(parts) <= 2:
         parts[-1:] = parts[-1].split(":", 1)
     if not parts or len(parts) > 3 or not all(parts):
@@ -55,7 +57,7 @@ def run_path(text: str, entity: str, project: str) -> RunPath:
 
 def project_path(text: str, entity: str, project: str) -> ProjectPath:
     """Parses a project path; `entity` and `project` complete short forms and may be empty."""
-    parts = _parts(text, "")
+    parts = _url_parts(text, "project") if "://" in text else _plain_parts(text)
     if len(parts) == 3 and parts[-1] in {"workspace", "table", "runs", "sweeps", "overview"}:
         parts.pop()
     if len(parts) > 2 or not all(parts):
@@ -68,19 +70,26 @@ def project_path(text: str, entity: str, project: str) -> ProjectPath:
     return ProjectPath(entity, project)
 
 
-def _parts(text: str, marker: str) -> list[str]:
-    text = text.strip()
-    if "://" in text:
-        # Everything after the id on a run's page (`/overview`, `?workspace=...`) belongs to the page.
-        pieces = [unquote(piece) for piece in urlsplit(text).path.strip("/").split("/")]
-        if marker and marker in pieces[2:3]:
-            return [*pieces[:2], *pieces[3:4]]
-        return pieces
-    text = text.strip("/ ")
-    pieces = text.split("/") if text else []
-    if marker and len(pieces) in (3, 4) and pieces[-2] == marker:
-        del pieces[-2]
-    return pieces
+def _run_url_parts(text: str) -> list[str]:
+    """Returns entity, project and id from the URL of a run's page; nothing for other pages."""
+    pieces = _url_parts(text, "path")
+    # Everything after the id (`/overview`, `?workspace=...`) belongs to the page.
+    return [*pieces[:2], pieces[3]] if len(pieces) > 3 and pieces[2] == "runs" else []
+
+
+def _url_parts(text: str, field: str) -> list[str]:
+    try:
+        path = urlsplit(text.strip()).path
+    except ValueError as error:
+        raise InvalidRequest(f"{text!r} is not a URL: {error}", reason="INVALID_PATH", field=field) from error
+    pieces = [unquote(piece) for piece in path.strip("/").split("/")]
+    # A quoted slash cannot be part of a name.
+    return [""] if any("/" in piece for piece in pieces) else pieces
+
+
+def _plain_parts(text: str) -> list[str]:
+    text = text.strip().strip("/ ")
+    return text.split("/") if text else []
 
 
 def _need(text: str, field: str, **parts: str) -> None:

@@ -14,7 +14,7 @@ from runtapd.cache.policy import SoftLimits
 from runtapd.cache.records import RecordCache
 from runtapd.model.run import Record, RunData
 from runtapd.reads.flights import Flights
-from runtapd.upstream.accounts import Account, Accounts
+from runtapd.upstream.accounts import Account, Accounts, is_account_id
 from runtapd.upstream.api import Upstream
 
 KEPT_ANSWERS = 256
@@ -27,15 +27,39 @@ class Answer:
     key: str
     fetched_at: float
     generation: int
+    first: int = 0
+    """The offset of the first id: what came before is its reader's already."""
+    opened_behind: str | None = None
+    """The server's cursor before the first id; None at the list's beginning."""
+    behind: str | None = None
+    """The server's cursor behind which the next page is asked for."""
     ids: list[str] = field(default_factory=list)
     cursors: list[str] = field(default_factory=list)
+    """The server's cursor behind each id."""
     total: int | None = None
     done: bool = False
     incomplete: str = ""
     from_disk: bool = False
+    stale: bool = False
+    """Given although it is older than was wanted, because the server could not be asked."""
+    former: Answer | None = None
+    """The complete answer this one is to replace; given when the server cannot be asked."""
     bytes_seen: int = 0
     """Bytes of documents in the runs fetched so far; sizes the next page."""
-    extending: asyncio.Lock = field(default_factory=asyncio.Lock)
+    seen: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.behind = self.behind or self.opened_behind
+        self.seen = set(self.ids)
+
+    def cursor_before(self, index: int) -> str | None:
+        """Returns the server's cursor before the id at this index."""
+        return self.cursors[index - 1] if index else self.opened_behind
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last id."""
+        return self.first + len(self.ids)
 
 
 @dataclass(eq=False)
@@ -44,8 +68,9 @@ class Partition:
 
     account: Account
     cache: RecordCache
+    flights: Flights[Record]
+    pages: Flights[None]
     answers: LRUCache[str, Answer] = field(default_factory=lambda: LRUCache(KEPT_ANSWERS))
-    flights: Flights[Record] = field(default_factory=Flights)
     hits: int = 0
     """Reads answered without asking the server."""
     misses: int = 0
@@ -88,7 +113,8 @@ class Partitions:
                 memory_bytes=self._memory_bytes,
                 clock=self.clock,
             )
-            partition = self._partitions[account.account_id] = Partition(account, cache)
+            partition = Partition(account, cache, Flights(self.clock), Flights(self.clock))
+            self._partitions[account.account_id] = partition
         partition.account = account
         return partition
 
@@ -101,7 +127,8 @@ class Partitions:
         partition = self._partitions.pop(account_id, None)
         if partition is not None:
             await partition.cache.close()
-        if account_id and not keep_data:
+        # The id may come from a request: nothing but one folder of ours may ever be removed.
+        if is_account_id(account_id) and not keep_data:
             await asyncio.to_thread(shutil.rmtree, self._folder / account_id, ignore_errors=True)
 
     def flush(self, account_id: str) -> float:

@@ -94,10 +94,10 @@ def waits(call: Call) -> Waits:
     return each
 
 
-def page_size(asked: int, default: int, largest: int) -> int:
+def page_size(asked: int, default: int, largest: int, *, field: str = "page_size") -> int:
     """Reads a page size: 0 is the default, too much is cut, less than nothing is refused."""
     if asked < 0:
-        raise InvalidRequest(f"page_size is {asked}; it must be 0 (the default) or more", field="page_size")
+        raise InvalidRequest(f"{field} is {asked}; it must be 0 (the default) or more", field=field)
     return min(asked or default, largest)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from runtap.v1 import runs_pb2 as pb
 from runtapd.faults import InvalidRequest
 from runtapd.model import jsontext
 from runtapd.model.encode import document_field
+from runtapd.model.encode import too_large as too_large_documents
 from runtapd.model.run import DocumentKind
 
 _ALWAYS = frozenset(
@@ -29,6 +31,8 @@ class Mask:
     fields: frozenset[str]
     keys: Mapping[DocumentKind, tuple[tuple[str, ...], ...]]
     """Documents of which only these key paths are wanted."""
+    text: str
+    """The same for the same mask."""
 
 
 def parse(mask: FieldMask) -> Mask | None:
@@ -51,6 +55,7 @@ def parse(mask: FieldMask) -> Mask | None:
     return Mask(
         frozenset(fields),
         {kind: tuple(paths) for kind, paths in keys.items() if document_field(kind) not in fields},
+        "\n".join(sorted(set(mask.paths))),
     )
 
 
@@ -60,22 +65,31 @@ def wanted_oversize(mask: Mask | None, oversize: tuple[tuple[DocumentKind, int],
 
 
 def apply(mask: Mask, body: bytes, oversize: Mapping[DocumentKind, bytes]) -> bytes:
-    """Returns the run with only what the mask keeps; `oversize` are documents from `wanted_oversize`."""
+    """Returns the run with only what the mask keeps; `oversize` are documents from `wanted_oversize`.
+
+    Of a document that is not JSON there are no keys, so it is left out. Keys that are too large themselves are left out
+    like whole documents, with the document's size: ReadDocument has them.
+    """
     run = pb.Run.FromString(body)
-    texts: dict[str, str] = {}
+    texts: dict[DocumentKind, str] = {}
+    sizes = {DocumentKind(omitted.document): omitted.size_bytes for omitted in run.omitted}
     for kind, paths in mask.keys.items():
         name = document_field(kind)
         text: str | bytes | None = oversize.get(kind) or (getattr(run, name) if run.HasField(name) else None)  # type: ignore[arg-type]
         if text:
-            texts[name] = _only(jsontext.loads(text), paths, wrapped=kind is DocumentKind.CONFIG)
+            sizes.setdefault(kind, len(text if isinstance(text, bytes) else text.encode()))
+            with contextlib.suppress(ValueError, RecursionError):
+                texts[kind] = _only(jsontext.loads(text), paths, wrapped=kind is DocumentKind.CONFIG)
     for field, _ in run.ListFields():
-        if field.name not in mask.fields and field.name != "omitted":
+        if field.name not in mask.fields:
             run.ClearField(field.name)  # type: ignore[arg-type]
-    kept = [o for o in run.omitted if document_field(DocumentKind(o.document)) in mask.fields]
-    del run.omitted[:]
-    run.omitted.extend(kept)
-    for name, masked in texts.items():
-        setattr(run, name, masked)
+    too_large = too_large_documents(texts, run.ByteSize())
+    for kind, size in sorted(sizes.items()):
+        if kind in too_large or document_field(kind) in mask.fields:
+            run.omitted.add(document=int(kind), size_bytes=size)
+    for kind, masked in texts.items():
+        if kind not in too_large:
+            setattr(run, document_field(kind), masked)
     return run.SerializeToString()
 
 
@@ -92,7 +106,7 @@ def _only(document: Any, paths: tuple[tuple[str, ...], ...], *, wrapped: bool) -
         for key in keys[:-1]:
             here = here.setdefault(key, {})
         here[keys[-1]] = value
-    return jsontext.dumps(jsontext.spelled_out(kept))
+    return jsontext.encodable(jsontext.dumps(jsontext.spelled_out(kept)))
 
 
 def _find(document: Any, path: tuple[str, ...], *, wrapped: bool) -> tuple[list[str], Any] | None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 from grpc.aio import ServicerContext
 
+from runtap.v1 import common_pb2
 from runtap.v1 import runs_pb2 as pb
 from runtapd.cache.policy import Wishes
 from runtapd.faults import InvalidRequest, NotFound, NotInCache, PreconditionFailed
 from runtapd.journal import NewWrite
 from runtapd.model.run import DocumentKind
 from runtapd.paging import Sealer
-from runtapd.reads.partitions import Partition, Partitions
-from runtapd.reads.runs import FIRST_PAGE, LARGEST_PAGE, RunQuery, RunReads, ShownRun
-from runtapd.services import convert, masks, queries, updates
+from runtapd.reads.documents import open_document
+from runtapd.reads.lists import FIRST_PAGE, LARGEST_PAGE, RunLists
+from runtapd.reads.overlay import ShownRun
+from runtapd.reads.partitions import Partitions
+from runtapd.reads.runs import RunReads
+from runtapd.services import bodies, convert, masks, places, queries, updates
 from runtapd.services.calls import Call
 from runtapd.writes import Writes
 
@@ -24,8 +27,10 @@ Context = ServicerContext[Any, Any]
 LARGEST_MESSAGE = 7 * 2**18
 """Bytes of runs in one message; with a run's largest size (1.5 MiB and a little) messages stay below 2 MiB."""
 STREAM_MESSAGE = 2**20
+STREAM_HELD = 2 * 2**20
+"""About how many bytes of runs a stream holds while its reader does not read."""
+FIRST_STRETCH = 32
 DOCUMENT_PIECE = 2**20
-_PAGE_TOKEN = "page_token"
 _AS_CACHED = Wishes(cache_only=True)
 """An accepted write is answered whether or not the server can be reached now."""
 
@@ -35,9 +40,12 @@ class RunService:
 
     capabilities = ("runs.get", "runs.list", "runs.stream", "runs.document", "runs.update")
 
-    def __init__(self, partitions: Partitions, runs: RunReads, writes: Writes, sealer: Sealer) -> None:
+    def __init__(
+        self, partitions: Partitions, runs: RunReads, lists: RunLists, writes: Writes, sealer: Sealer
+    ) -> None:
         self._partitions = partitions
         self._runs = runs
+        self._lists = lists
         self._writes = writes
         self._sealer = sealer
 
@@ -46,44 +54,43 @@ class RunService:
         part = self._partitions.get(call.account_id)
         path = convert.path_of_run(request.path, request.defaults, part.account)
         mask = masks.parse(request.read_mask)
-        shown = await self._runs.run(part, path, convert.wishes(request.options), convert.wait(call))
+        wishes, wait = convert.wishes(request.options), convert.wait(call)
+        shown = await self._runs.run(part, path, wishes, wait)
         answer = pb.GetRunResponse(freshness=convert.freshness(shown.freshness))
-        return convert.with_runs(answer, [await self._body(part, shown, mask)])
+        return convert.with_runs(answer, await bodies.of(part, [shown], mask, wishes, wait))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> bytes:
         call = Call.of(context)
         part = self._partitions.get(call.account_id)
         query = queries.run_query(request, part.account)
         mask = masks.parse(request.read_mask)
+        wishes, wait = convert.wishes(request.options), convert.wait(call)
         size = convert.page_size(request.page_size, FIRST_PAGE, LARGEST_PAGE)
-        offset, cursor, known = self._open(request.page_token, part, query)
-        stretch, answer = await self._runs.part_of_list(
+        purpose = places.purpose(part.account.account_id, query, mask)
+        place = places.opened(self._sealer, request.page_token, purpose)
+        # Whoever wants a second page wants the list; a page size that was asked for is a ceiling, though.
+        fetch = size if request.page_size or place is None else LARGEST_PAGE
+        answer = await self._lists.answer(part, query, wishes, place)
+        stretch, _ = await self._lists.part(
             part,
             query,
-            offset=offset,
+            answer,
+            offset=place.offset if place else 0,
             count=size,
-            page_ceiling=LARGEST_PAGE,
-            wishes=convert.wishes(request.options),
-            wait=convert.wait(call),
-            cursor=cursor,
-            answer=known,
+            fetch=fetch,
+            wishes=wishes,
+            wait=wait,
         )
-        bodies = [await self._body(part, shown, mask) for shown in stretch.runs]
-        fitting = _fitting(bodies, LARGEST_MESSAGE)
-        token = ""
-        if fitting < len(bodies) or stretch.next_offset is not None:
-            end = offset + fitting
-            token = self._sealer.seal(
-                _PAGE_TOKEN,
-                {"q": query.key, "o": end, "c": answer.cursors[end - 1], "t": answer.fetched_at},
-            )
+        runs = await bodies.of(part, stretch.runs, mask, wishes, wait, enough=LARGEST_MESSAGE)
+        fitting = bodies.fitting(runs, LARGEST_MESSAGE)
+        behind = stretch.places[fitting - 1] if fitting < len(stretch.runs) else stretch.next
         response = pb.ListRunsResponse(
-            next_page_token=token,
+            next_page_token=places.sealed(self._sealer, behind, purpose) if behind else "",
             total_size=stretch.total,
-            incomplete_reason="" if token else stretch.incomplete,
+            incomplete_reason="" if behind else stretch.incomplete,
             freshness=convert.freshness(stretch.freshness),
         )
-        return convert.with_runs(response, bodies[:fitting])
+        return convert.with_runs(response, runs[:fitting])
 
     async def StreamRuns(self, request: pb.StreamRunsRequest, context: Context) -> AsyncIterator[bytes]:
         call = Call.of(context, streaming=True)
@@ -91,38 +98,40 @@ class RunService:
         query = queries.run_query(request, part.account)
         mask = masks.parse(request.read_mask)
         if request.limit < 0 or request.skip < 0:
-            raise InvalidRequest("limit and skip must not be negative", field="limit")
-        waits, wishes, answer = convert.waits(call), convert.wishes(request.options), None
-        size = convert.page_size(request.upstream_page_size, LARGEST_PAGE, LARGEST_PAGE)
-        offset: int | None = request.skip
-        done = 0
-        while offset is not None and (not request.limit or done < request.limit):
-            count = min(size, request.limit - done) if request.limit else size
-            stretch, answer = await self._runs.part_of_list(
+            field = "limit" if request.limit < 0 else "skip"
+            raise InvalidRequest(f"{field} must not be negative", field=field)
+        waits, wishes = convert.waits(call), convert.wishes(request.options)
+        size = convert.page_size(
+            request.upstream_page_size, LARGEST_PAGE, LARGEST_PAGE, field="upstream_page_size"
+        )
+        answer = await self._lists.answer(part, query, wishes, None)
+        offset, done, count, over = request.skip, 0, FIRST_STRETCH, False
+        end = offset + request.limit if request.limit else None
+        while not over:
+            stretch, answer = await self._lists.part(
                 part,
                 query,
+                answer,
                 offset=offset,
-                count=count,
-                page_ceiling=size,
+                count=count if end is None else min(count, end - offset),
+                fetch=size if end is None else min(size, max(1, end - answer.end)),
                 wishes=wishes,
                 wait=waits(),
-                answer=answer,
             )
-            bodies = [await self._body(part, shown, mask) for shown in stretch.runs]
-            while True:
-                fitting = _fitting(bodies, STREAM_MESSAGE)
-                done += fitting
+            over = stretch.next is None or stretch.next.offset == end
+            runs = await bodies.of(part, stretch.runs, mask, wishes, waits())
+            pieces = bodies.cut(runs, STREAM_MESSAGE)
+            for i, piece in enumerate(pieces):
+                done += len(piece)
+                last = over and i == len(pieces) - 1
                 response = pb.StreamRunsResponse(
-                    incomplete_reason=stretch.incomplete, freshness=convert.freshness(stretch.freshness)
+                    progress=_progress(done, stretch.total, request),
+                    incomplete_reason=stretch.incomplete if last else "",
+                    freshness=convert.freshness(stretch.freshness),
                 )
-                response.progress.done = done
-                if stretch.total is not None:
-                    response.progress.total = min(stretch.total, request.limit or stretch.total)
-                yield convert.with_runs(response, bodies[:fitting])
-                bodies = bodies[fitting:]
-                if not bodies:
-                    break
-            offset = stretch.next_offset
+                yield convert.with_runs(response, piece)
+            offset = stretch.next.offset if stretch.next else offset
+            count = _next_stretch(stretch.runs)
 
     async def ReadDocument(
         self, request: pb.ReadDocumentRequest, context: Context
@@ -132,27 +141,31 @@ class RunService:
         path = convert.path_of_run(request.path, request.defaults, part.account)
         if request.document not in [int(kind) for kind in DocumentKind]:
             raise InvalidRequest("document must name one of the documents of a run", field="document")
-        kind = DocumentKind(request.document)
-        shown = await self._runs.run(part, path, convert.wishes(request.options), convert.waits(call)())
-        if request.etag and request.etag != shown.record.etag:
+        if request.offset and not request.etag:
+            raise InvalidRequest("an offset needs the etag of the part before it", field="etag")
+        kind, wishes, waits = (
+            DocumentKind(request.document),
+            convert.wishes(request.options),
+            convert.waits(call),
+        )
+        shown = await self._runs.run(part, path, wishes, waits())
+        etag, freshness = shown.record.etag, shown.freshness
+        if request.etag not in ("", etag):
             raise PreconditionFailed(
                 f"run {path} has changed since its document was begun; read it from the start",
                 metadata={"resource": str(path)},
             )
-        text = await self._runs.document(part, shown, kind)
+        text = await open_document(part, shown, kind, wishes, waits())
+        del shown  # it may hold megabytes, and a slow reader takes long
         if text is None:
             raise NotFound(f"run {path} has no {kind.name.lower()}", reason="DOCUMENT_NOT_FOUND")
-        if not 0 <= request.offset <= len(text):
-            raise InvalidRequest(f"offset must lie between 0 and {len(text)}", field="offset")
-        for start in range(request.offset, max(len(text), request.offset + 1), DOCUMENT_PIECE):
-            piece = pb.ReadDocumentResponse(
-                offset=start,
-                data=text[start : start + DOCUMENT_PIECE],
-                total_bytes=len(text),
-                etag=shown.record.etag,
-            )
+        if not 0 <= request.offset <= text.size:
+            raise InvalidRequest(f"offset must lie between 0 and {text.size}", field="offset")
+        for start in range(request.offset, max(text.size, request.offset + 1), DOCUMENT_PIECE):
+            data = await text.piece(start, DOCUMENT_PIECE)
+            piece = pb.ReadDocumentResponse(offset=start, data=data, total_bytes=text.size, etag=etag)
             if start == request.offset:
-                piece.freshness.CopyFrom(convert.freshness(shown.freshness))
+                piece.freshness.CopyFrom(convert.freshness(freshness))
             yield piece
 
     async def UpdateRun(self, request: pb.UpdateRunRequest, context: Context) -> bytes:
@@ -179,40 +192,15 @@ class RunService:
             return answer.SerializeToString()
         return convert.with_runs(answer, [shown.record.body])
 
-    async def _body(self, part: Partition, shown: ShownRun, mask: masks.Mask | None) -> bytes:
-        """Returns a run as it goes out."""
-        if mask is None:
-            return shown.record.body
-        oversize = {}
-        for kind in masks.wanted_oversize(mask, shown.record.oversize):
-            if text := await self._runs.document(part, shown, kind):
-                oversize[kind] = text
-        if oversize:
-            return await asyncio.to_thread(masks.apply, mask, shown.record.body, oversize)
-        return masks.apply(mask, shown.record.body, oversize)
 
-    def _open(self, token: str, part: Partition, query: RunQuery) -> tuple[int, str | None, Any]:
-        """Reads a page token; returns where to go on and, if it is still there, the list it belongs to."""
-        if not token:
-            return 0, None, None
-        content = self._sealer.open(_PAGE_TOKEN, token, field=_PAGE_TOKEN, reason="INVALID_PAGE_TOKEN")
-        if content["q"] != query.key:
-            raise InvalidRequest(
-                "page_token belongs to another query; project, filter and order must stay as they were",
-                reason="INVALID_PAGE_TOKEN",
-                field=_PAGE_TOKEN,
-            )
-        kept = self._runs.kept_answer(part, query)
-        if kept is not None and kept.fetched_at == content["t"] and len(kept.ids) >= content["o"]:
-            return content["o"], None, kept
-        return content["o"], content["c"], None
+def _progress(done: int, total: int | None, request: pb.StreamRunsRequest) -> common_pb2.Progress:
+    if total is None:
+        return common_pb2.Progress(done=done)
+    left = max(0, total - request.skip)
+    return common_pb2.Progress(done=done, total=min(left, request.limit or left))
 
 
-def _fitting(bodies: list[bytes], limit: int) -> int:
-    """Returns how many of these runs fit one message; at least one, if there is any."""
-    size = 0
-    for i, body in enumerate(bodies):
-        size += len(body) + 8
-        if i and size > limit:
-            return i
-    return len(bodies)
+def _next_stretch(runs: list[ShownRun]) -> int:
+    """Returns how many runs to take next, so that a stream holds a few MiB however large its runs are."""
+    size = sum(len(shown.record.body) for shown in runs)
+    return max(1, min(LARGEST_PAGE, STREAM_HELD * len(runs) // size)) if size else FIRST_STRETCH

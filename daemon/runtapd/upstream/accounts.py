@@ -1,4 +1,4 @@
-"""The accounts of this daemon: one per (server, viewer), each with its own transport, cache, journal and budget.
+"""The accounts of this daemon: one per (server, viewer), each with its own channel, cache, journal and budget.
 
 Keys live in memory; those logged in with `store` also in `accounts.json` of the state folder, mode 0600. What an
 account remembers without its key (server, viewer, where the key came from) lies there too, so that writes accepted
@@ -11,21 +11,25 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from runtapd import faults
 from runtapd.upstream import credentials
 from runtapd.upstream.api import Upstream, ViewerData, Wait
+from runtapd.upstream.channel import Channel
 from runtapd.upstream.credentials import Credentials, KeySource
 from runtapd.upstream.graphql import GraphQLUpstream
-from runtapd.upstream.transport import Transport
 
 FILE_FORMAT = 1
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -41,18 +45,18 @@ class Account:
     stored: bool = False
     viewer_at: float = 0.0
     """Unix seconds at which the server last told about the viewer."""
-    transport: Transport | None = field(default=None, repr=False)
+    channel: Channel | None = field(default=None, repr=False)
     upstream: Upstream | None = field(default=None, repr=False)
 
     @property
     def blocked(self) -> bool:
         """True once the server refused the key; a new Login clears it."""
-        return self.transport is not None and self.transport.refused
+        return self.channel is not None and self.channel.refused
 
     @property
     def requests_sent(self) -> int:
         """Requests to the server since the daemon started."""
-        return self.transport.requests_sent if self.transport else 0
+        return self.channel.requests_sent if self.channel else 0
 
 
 class Accounts:
@@ -70,6 +74,8 @@ class Accounts:
         self._by_key: dict[str, str] = {}
         self._default = ""
         self._logins: dict[str, asyncio.Lock] = {}
+        self._saving = asyncio.Lock()
+        self._saved = ""
         self.on_login: Callable[[str], None] = lambda account_id: None
         """Called with the account's id after each successful Login; wakes writes that wait for a key."""
         self._load()
@@ -137,11 +143,17 @@ class Accounts:
         if make_default:
             # Only ever when asked to: calls that name no account must not reach a server by accident.
             self._default = account.account_id
-        self._save()
+        try:
+            await self._save()
+        except faults.DiskFull as fault:
+            if store or make_default:
+                raise
+            # The account serves all the same; only the next daemon will not know of it.
+            log.warning("accounts are not kept", extra={"error": fault.message})
         self.on_login(account.account_id)
         return account
 
-    def logout(self, account_id: str) -> bool:
+    async def logout(self, account_id: str) -> bool:
         """Forgets an account and its key; returns whether a stored key was removed."""
         account = self._accounts.pop(account_id or self._default, None)
         if account is None:
@@ -150,26 +162,26 @@ class Accounts:
         self._by_key = {k: v for k, v in self._by_key.items() if v != account.account_id}
         if self._default == account.account_id:
             self._default = ""
-        if account.transport:
-            account.transport.close()
-        self._save()
+        if account.channel:
+            account.channel.close()
+        await self._save()
         return removed
 
     def close(self) -> None:
         """Closes all connections."""
         for account in self._accounts.values():
-            if account.transport:
-                account.transport.close()
+            if account.channel:
+                account.channel.close()
 
     # Inside
 
     async def _verified(self, found: Credentials, wait: Wait) -> Account:
-        transport = self._transport(found.base_url, found.api_key)
-        upstream = GraphQLUpstream(transport)
+        channel = self._channel(found.base_url, found.api_key)
+        upstream = GraphQLUpstream(channel)
         try:
             viewer = await upstream.viewer(wait)
         except faults.NeedsLogin as error:
-            transport.close()
+            channel.close()
             raise faults.NeedsLogin(
                 f"{found.base_url} refused the API key from {found.place}; `runtap login` sets a new one",
                 reason="API_KEY_REJECTED",
@@ -181,20 +193,20 @@ class Accounts:
         if account is None:
             account = Account(account_id, found.base_url, found.app_url, viewer, found.source)
             self._accounts[account_id] = account
-        elif account.transport:
-            transport.requests_sent += account.transport.requests_sent
-            account.transport.close()
+        elif account.channel:
+            channel.requests_sent += account.channel.requests_sent
+            account.channel.close()
         account.app_url, account.viewer, account.viewer_at = found.app_url, viewer, time.time()
-        account.transport, account.upstream = transport, upstream
+        account.channel, account.upstream = channel, upstream
         return account
 
     def _connect(self, account: Account, key: str) -> None:
-        account.transport = self._transport(account.base_url, key)
-        account.upstream = GraphQLUpstream(account.transport, account.viewer.username)
+        account.channel = self._channel(account.base_url, key)
+        account.upstream = GraphQLUpstream(account.channel, account.viewer.username)
         self._by_key[_fingerprint(account.base_url, key)] = account.account_id
 
-    def _transport(self, base_url: str, key: str) -> Transport:
-        return Transport(base_url, key, self._user_agent, self._threads)
+    def _channel(self, base_url: str, key: str) -> Channel:
+        return Channel(base_url, key, self._user_agent, self._threads)
 
     def _key_on_disk(self, account: Account) -> str:
         """Returns a key that can be found without the caller; empty when there is none."""
@@ -209,28 +221,33 @@ class Accounts:
 
     def _load(self) -> None:
         try:
+            self._file.chmod(0o600)  # a restored backup may have opened it
             raw = json.loads(self._file.read_text("utf-8"))
-        except (OSError, ValueError):
-            return  # none yet, or damaged: accounts come back with the next Login
-        if raw.get("format") != FILE_FORMAT:
+            if raw["format"] != FILE_FORMAT:
+                return
+            entries = [(_read_account(entry), str(entry["api_key"] or "")) for entry in raw["accounts"]]
+            default = str(raw["default"])
+        except FileNotFoundError:
             return
-        for entry in raw["accounts"]:
-            viewer = entry["viewer"]
-            account = Account(
-                account_id=entry["account_id"],
-                base_url=entry["base_url"],
-                app_url=entry["app_url"],
-                viewer=ViewerData(**{**viewer, "teams": tuple(viewer["teams"])}),
-                source=KeySource(entry["source"]),
-                place=entry["place"],
-                stored=bool(entry.get("api_key")),
-            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            # Accounts come back with the next Login; a daemon that does not start helps nobody.
+            log.warning("accounts.json cannot be read", extra={"error": type(error).__name__})
+            return
+        for account, key in entries:
+            account.stored = bool(key)
             self._accounts[account.account_id] = account
-            if entry.get("api_key"):
-                self._stored_keys[account.account_id] = entry["api_key"]
-        self._default = raw.get("default", "")
+            if key:
+                self._stored_keys[account.account_id] = key
+        self._default = default
 
-    def _save(self) -> None:
+    async def _save(self) -> None:
+        async with self._saving:
+            text = self._as_text()
+            if text != self._saved:
+                await asyncio.to_thread(self._write, text)
+                self._saved = text
+
+    def _as_text(self) -> str:
         entries = [
             {
                 "account_id": account.account_id,
@@ -239,13 +256,14 @@ class Accounts:
                 "viewer": asdict(account.viewer),
                 "source": int(account.source),
                 "place": account.place,
+                "viewer_at": account.viewer_at,
                 "api_key": self._stored_keys.get(account.account_id),
             }
             for account in self.all()
         ]
-        text = json.dumps({"format": FILE_FORMAT, "default": self._default, "accounts": entries}, indent=1)
-        if self._file.exists() and self._file.read_text("utf-8") == text:
-            return
+        return json.dumps({"format": FILE_FORMAT, "default": self._default, "accounts": entries}, indent=1)
+
+    def _write(self, text: str) -> None:
         fresh = self._file.with_suffix(".new")
         try:
             with contextlib.suppress(FileNotFoundError):
@@ -261,9 +279,29 @@ class Accounts:
             raise faults.DiskFull(f"cannot write {self._file}: {error.strerror}") from error
 
 
+def _read_account(entry: dict[str, Any]) -> Account:
+    viewer = entry["viewer"]
+    if not is_account_id(entry["account_id"]):
+        raise ValueError("not an account id")
+    return Account(
+        account_id=entry["account_id"],
+        base_url=str(entry["base_url"]),
+        app_url=str(entry["app_url"]),
+        viewer=ViewerData(**{**viewer, "teams": tuple(viewer["teams"])}),
+        source=KeySource(entry["source"]),
+        place=str(entry["place"]),
+        viewer_at=float(entry.get("viewer_at", 0.0)),
+    )
+
+
 def _account_id(base_url: str, viewer: ViewerData) -> str:
     digest = hashlib.blake2b(f"{base_url}\n{viewer.id}".encode(), digest_size=8)
     return f"acct-{digest.hexdigest()}"
+
+
+def is_account_id(text: str) -> bool:
+    """True when the text has the form of our account ids, whether or not there is such an account."""
+    return re.fullmatch(r"acct-[0-9a-f]{16}", text) is not None
 
 
 def _fingerprint(base_url: str, key: str) -> str:

@@ -40,7 +40,7 @@ def run(node: Any, entity: str, project: str, where: str) -> RunData:
         display_name=_text(node, "displayName") or "",
         state=_text(node, "state") or "",
         created_at=_text(node, "createdAt") or "",
-        tags=tuple(tag for tag in node.get("tags") or () if isinstance(tag, str)),
+        tags=tuple(jsontext.encodable(tag) for tag in node.get("tags") or () if isinstance(tag, str)),
         notes=_text(node, "notes"),
         description=_text(node, "description"),
         group=_text(node, "group"),
@@ -97,9 +97,14 @@ def last_step(history_keys: str | None) -> int | None:
     """Returns the last step that a run's history keys tell; None when they do not."""
     if not history_keys:
         return None
-    parsed = jsontext.loads(history_keys)
+    try:
+        parsed = jsontext.loads(history_keys)
+    except ValueError:
+        return None
     step = parsed.get("lastStep") if isinstance(parsed, dict) else None
-    return int(step) if isinstance(step, int | float) and step >= 0 else None
+    if isinstance(step, bool) or not isinstance(step, int | float) or not 0 <= step < 2**63:
+        return None
+    return int(step)
 
 
 def _dict(value: Any) -> dict[str, Any]:
@@ -107,21 +112,21 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _needed(node: dict[str, Any], key: str, where: str) -> str:
-    value = node.get(key)
-    if not isinstance(value, str) or not value:
+    value = _text(node, key)
+    if not value:
         raise InvalidAnswer(f"the server's answer lacks {where}.{key}")
     return value
 
 
 def _text(node: dict[str, Any], key: str) -> str | None:
     value = node.get(key)
-    return value if isinstance(value, str) else None
+    return jsontext.encodable(value) if isinstance(value, str) else None
 
 
 def _integer(value: Any) -> int | None:
     try:
         return None if value is None else int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -129,4 +134,4 @@ def _document(value: Any) -> str | None:
     """A JSONString is a text already; servers that embed the object get it written out."""
     if value is None or value == "":
         return None
-    return value if isinstance(value, str) else jsontext.dumps(value)
+    return jsontext.encodable(value if isinstance(value, str) else jsontext.dumps(value))

@@ -12,28 +12,33 @@ from runtapd.model.paths import RunPath
 from runtapd.model.run import RunData
 from runtapd.upstream import decode, documents
 from runtapd.upstream.api import RunChange, RunPage, ViewerData, Wait
-from runtapd.upstream.transport import Transport
+from runtapd.upstream.channel import Channel
+
+LEAN_FOR_S = 86_400.0
+"""How long it is remembered that a server lacks fields; servers get updated."""
 
 
 @dataclass
 class GraphQLUpstream:
     """One server as one account sees it."""
 
-    transport: Transport
+    channel: Channel
     username: str = ""
     """Whom to name when something is not found or not allowed."""
-    _rich: bool = field(default=True, repr=False)
-    """False once this server has refused the fields that not every server has."""
+    _rich_works: bool = field(default=False, repr=False)
+    """True once this server has answered a document with the fields that not every server has."""
+    _lean_until: float = field(default=0.0, repr=False)
+    """It has refused them; until then (`loop.time()`) it is not asked for them again."""
 
     async def viewer(self, wait: Wait) -> ViewerData:
         """See Upstream."""
-        data = await self.transport.graphql("Viewer", documents.VIEWER, {}, wait)
+        data = await self.channel.graphql("Viewer", documents.VIEWER, {}, wait)
         found = decode.viewer(data)
         if found is None:
             raise faults.NeedsLogin(
-                f"{self.transport.base_url} does not know this API key",
+                f"{self.channel.base_url} does not know this API key",
                 reason="API_KEY_REJECTED",
-                metadata={"server": self.transport.base_url},
+                metadata={"server": self.channel.base_url},
             )
         return found
 
@@ -104,7 +109,7 @@ class GraphQLUpstream:
         self, operation: str, text: str, name: str, path: RunPath, variables: dict[str, Any], wait: Wait
     ) -> list[str]:
         where = {"entity": path.entity, "project": path.project, "name": path.run_id}
-        data = await self.transport.graphql(operation, text, where | variables, wait)
+        data = await self.channel.graphql(operation, text, where | variables, wait)
         found = decode.rows(data, name)
         if found is None:
             raise self._no_run(str(path))
@@ -121,23 +126,27 @@ class GraphQLUpstream:
     ) -> dict[str, Any]:
         """Executes a document with the fields this server has; learns by one refusal that it lacks some.
 
-        A refusal of the document as invalid has no data, so sending it again without those fields repeats nothing.
+        Only while that is not known is a refused document sent again without those fields. Changes are sent after a
+        read of the same server, so for them it is known, and no refusal makes them go twice.
         """
-        rich = self._rich
+        now = asyncio.get_running_loop().time()
+        rich = now >= self._lean_until
         try:
-            return await self.transport.graphql(operation, document(rich=rich), variables, wait, once=once)
+            data = await self.channel.graphql(operation, document(rich=rich), variables, wait, once=once)
         except faults.UpstreamRefused:
-            if not rich:
+            if not rich or self._rich_works:
                 raise
-            data = await self.transport.graphql(operation, document(rich=False), variables, wait, once=once)
-            self._rich = False
+            data = await self.channel.graphql(operation, document(rich=False), variables, wait, once=once)
+            self._lean_until = now + LEAN_FOR_S
             return data
+        self._rich_works = self._rich_works or rich
+        return data
 
     def _no_run(self, path: str) -> faults.NotFound:
         return self._not_found("RUN_NOT_FOUND", "run", path)
 
     def _not_found(self, reason: str, kind: str, path: str) -> faults.NotFound:
-        server = self.transport.base_url
+        server = self.channel.base_url
         return faults.NotFound(
             f"Could not find {kind} {path} at {server} as user {self.username or '(unknown)'}",
             reason=reason,

@@ -5,12 +5,16 @@ The table by status is the one real clients use (4xx are final but for 408, 425 
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 20.0
+SHORTEST_PAUSE_S = 0.1
+"""A server that asks for no pause at all still gets one."""
+LONGEST_PAUSE_S = 86_400.0
 RETRIED_STATUS = frozenset({408, 425, 429})
 
 
@@ -35,9 +39,9 @@ def decide(
     jitter keeps many clients from coming back at the same moment.
     """
     if retry_after_s is not None:
-        after = retry_after_s + draw.uniform(0, 0.1)
+        after = max(SHORTEST_PAUSE_S, retry_after_s) + draw.uniform(0, 0.1)
     else:
-        after = draw.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**errors))
+        after = draw.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(errors, 16)))
     return Again(after) if after < remaining_s else None
 
 
@@ -46,10 +50,10 @@ def retry_after(header: str | None, now: float) -> float | None:
     if not header:
         return None
     try:
-        return max(0.0, float(header))
+        seconds = float(header)
     except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - now)
-    except ValueError:
-        return None
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - now
+        except (ValueError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_PAUSE_S)

@@ -1,0 +1,82 @@
+"""Documents too large for a message, in pieces: from the cache on disk, or from the server when they are not there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runtapd import faults
+from runtapd.cache.policy import Wishes
+from runtapd.model import encode, jsontext
+from runtapd.model.run import DocumentKind
+from runtapd.reads.overlay import ShownRun
+from runtapd.reads.partitions import Partition
+from runtapd.upstream.api import Wait
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentText:
+    """One document of a run as it was when it was opened. A piece costs memory only while it is under way."""
+
+    part: Partition
+    path: str
+    storage_id: str
+    kind: DocumentKind
+    size: int
+    digest: bytes = b""
+    held: bytes | None = None
+    """The whole text, where it does not lie on disk."""
+
+    async def piece(self, start: int, length: int) -> bytes:
+        """Returns bytes of it; raises PreconditionFailed when the run has changed meanwhile."""
+        if self.held is not None:
+            return self.held[start : start + length]
+        found = await self.part.cache.document_piece(self.storage_id, self.kind, self.digest, start, length)
+        if found is None:
+            raise _changed(self.path)
+        return found
+
+
+async def open_document(
+    part: Partition, shown: ShownRun, kind: DocumentKind, wishes: Wishes, wait: Wait
+) -> DocumentText | None:
+    """Returns a document of a run, wherever it lies; None when the run has none."""
+    record = shown.record
+    if kind in shown.documents:
+        return _in_memory(part, shown, kind, shown.documents[kind])
+    size = dict(record.oversize).get(kind)
+    if size is None:
+        message = encode.parse(record.body)
+        name = encode.document_field(kind)
+        return _in_memory(part, shown, kind, getattr(message, name)) if message.HasField(name) else None  # type: ignore[arg-type]
+    if digest := await part.cache.document_digest(record, kind):
+        return DocumentText(part, record.path, record.storage_id, kind, size, digest)
+    text = record.documents.get(kind)
+    if text is None:
+        text = await _asked_for(part, shown, kind, wishes, wait)
+    return _in_memory(part, shown, kind, text)
+
+
+async def _asked_for(part: Partition, shown: ShownRun, kind: DocumentKind, wishes: Wishes, wait: Wait) -> str:
+    """Reads the run anew for the sake of a document that the disk could not keep."""
+    record = shown.record
+    if wishes.cache_only:
+        raise faults.NotInCache(
+            f"the {kind.name.lower()} of {record.path} is not in the cache, and the server was not to be asked"
+        )
+    run = await part.upstream.run(record.entity, record.project, record.run_id, wait)
+    text = encode.document_of(run, kind)
+    if text is None or run.etag() != record.etag:
+        raise _changed(record.path)
+    return jsontext.encodable(text)
+
+
+def _in_memory(part: Partition, shown: ShownRun, kind: DocumentKind, text: str) -> DocumentText:
+    whole = text.encode()
+    return DocumentText(part, shown.record.path, shown.record.storage_id, kind, len(whole), held=whole)
+
+
+def _changed(path: str) -> faults.PreconditionFailed:
+    return faults.PreconditionFailed(
+        f"run {path} has changed since its document was begun; read it from the start",
+        metadata={"resource": path},
+    )

@@ -1,0 +1,187 @@
+"""One account's way to its server: GraphQL requests with a true deadline, retried by status, faults told apart.
+
+Waiting (backoff, Retry-After) happens on the loop, never in a thread; `transport.py` does the one blocking request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtapd import faults
+from runtapd.model import jsontext
+from runtapd.upstream import retry
+from runtapd.upstream.api import Wait
+from runtapd.upstream.transport import Answer, Exchange, Failed, Session
+
+MOST_INVALID_ANSWERS = 3
+"""A sign-in page does not become JSON by asking all day; a truncated answer is cured by the second try."""
+_AGAIN = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.RateLimited, faults.InvalidAnswer)
+
+
+@dataclass
+class Channel:
+    """Sends requests to one server as one account."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+    user_agent: str
+    threads: ThreadPoolExecutor = field(repr=False)
+    draw: random.Random = field(default_factory=random.Random, repr=False)
+    requests_sent: int = 0
+    refused: bool = False
+    """True once the server answered 401 to this key."""
+    _session: Session = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._session = Session(self.base_url, self.api_key, self.user_agent)
+
+    def close(self) -> None:
+        """Closes idle connections."""
+        self._session.close()
+
+    async def graphql(
+        self, operation: str, query: str, variables: dict[str, Any], wait: Wait, *, once: bool = False
+    ) -> dict[str, Any]:
+        """Executes a document and returns its `data`. With `once` nothing is sent a second time.
+
+        Raises NeedsLogin (401), UpstreamForbidden (403), UpstreamRefused (other final statuses and GraphQL errors),
+        RateLimited, UpstreamUnavailable, UpstreamTimeout or InvalidAnswer.
+        """
+        payload = {"query": query, "variables": variables, "operationName": operation}
+        body = jsontext.dumps(payload).encode("utf-8", "surrogatepass")
+        loop = asyncio.get_running_loop()
+        errors = invalid = 0
+        fault: faults.Fault = self._late(operation)
+        while wait.deadline > loop.time():
+            found = await self._attempt(operation, body, wait)
+            if isinstance(found, dict):
+                return found
+            # A time that ran out says less than what the tries before it met.
+            fault = fault if errors and isinstance(found, faults.UpstreamTimeout) else found
+            invalid += isinstance(found, faults.InvalidAnswer)
+            if once or not isinstance(found, _AGAIN) or invalid == MOST_INVALID_ANSWERS:
+                raise fault
+            errors += found.retry_after_s is None
+            again = retry.decide(
+                errors=errors,
+                retry_after_s=found.retry_after_s,
+                remaining_s=wait.deadline - loop.time(),
+                draw=self.draw,
+            )
+            if again is None:
+                raise fault
+            await asyncio.sleep(again.after_s)
+        raise fault
+
+    async def _attempt(self, operation: str, body: bytes, wait: Wait) -> dict[str, Any] | faults.Fault:
+        try:
+            answer = await self._post(body, wait)
+        except TimeoutError:
+            return self._late(operation)
+        except Failed as error:
+            return faults.UpstreamUnavailable(
+                f"{self.base_url} cannot be reached: {error}", metadata=self._where()
+            )
+        if answer.status != 200:
+            return self._refusal(operation, answer)
+        # Parsing a page of runs takes milliseconds; the loop must not wait for it, nor it for slow servers' threads.
+        return await asyncio.to_thread(self._data, operation, answer)
+
+    def _data(self, operation: str, answer: Answer) -> dict[str, Any] | faults.Fault:
+        try:
+            parsed = jsontext.loads_envelope(answer.body)
+        except ValueError:
+            kind = answer.headers.get("content-type", "no content type")
+            return faults.InvalidAnswer(
+                f"{self.base_url} answered {operation} with something that is not JSON ({kind})",
+                metadata=self._where() | {"http_status": "200"},
+            )
+        if not isinstance(parsed, dict) or ("data" not in parsed and not parsed.get("errors")):
+            return faults.InvalidAnswer(
+                f"{self.base_url} answered {operation} without data", metadata=self._where()
+            )
+        if parsed.get("errors"):
+            words = self._without_key(error_words(parsed)) or "a GraphQL error without a message"
+            return faults.UpstreamRefused(
+                f"{self.base_url} refused {operation}: {words}",
+                metadata=self._where() | {"http_status": "200", "body": words[:4000]},
+            )
+        data = parsed["data"]
+        return data if isinstance(data, dict) else {}
+
+    def _refusal(self, operation: str, answer: Answer) -> faults.Fault:
+        status = answer.status
+        words = ""
+        with contextlib.suppress(ValueError):
+            words = error_words(jsontext.loads(answer.body))
+        said = self._without_key(words or answer.body[:300].decode("utf-8", "replace").strip()) or "no text"
+        metadata = self._where() | {"http_status": str(status), "body": said[:4000]}
+        text = f"{self.base_url} answered {operation} with HTTP {status}: {said[:500]}"
+        pause = retry.retry_after(answer.headers.get("retry-after"), time.time())
+        if status == 401:
+            self.refused = True
+            return faults.NeedsLogin(
+                f"{self.base_url} refused the API key of this account; `runtap login` sets a new one",
+                reason="API_KEY_REJECTED",
+                metadata=metadata,
+            )
+        if status == 403:
+            return faults.UpstreamForbidden(text, metadata=metadata)
+        if status == 429:
+            return faults.RateLimited(text, metadata=metadata, retry_after_s=pause)
+        if retry.may_retry(status):
+            return faults.UpstreamUnavailable(text, metadata=metadata, retry_after_s=pause)
+        return faults.UpstreamRefused(text, metadata=metadata)
+
+    def _late(self, operation: str) -> faults.UpstreamTimeout:
+        return faults.UpstreamTimeout(
+            f"{self.base_url} did not answer {operation} in time", metadata=self._where()
+        )
+
+    def _where(self) -> dict[str, str]:
+        return {"server": self.base_url}
+
+    def _without_key(self, text: str) -> str:
+        """Takes the key out of a server's words: some repeat what they were sent."""
+        coded = base64.b64encode(f"api:{self.api_key}".encode()).decode()
+        return jsontext.encodable(text.replace(self.api_key, "***").replace(coded, "***"))
+
+    async def _post(self, body: bytes, wait: Wait) -> Answer:
+        """Sends once and waits to the deadline, which may move on while others join the wait."""
+        loop = asyncio.get_running_loop()
+        exchange = Exchange(wait.deadline - loop.time())
+        self.requests_sent += 1
+        work = loop.run_in_executor(
+            self.threads, self._session.post, exchange, f"{self.base_url}/graphql", body
+        )
+        try:
+            while not work.done():
+                remaining = wait.deadline - loop.time()
+                if remaining <= 0:
+                    raise TimeoutError
+                await asyncio.wait([work], timeout=remaining)
+            return work.result()
+        finally:
+            if not work.done():
+                exchange.close()
+                work.cancel()  # if no thread has taken it up yet, nothing is sent
+                # Otherwise the thread ends by itself now; its outcome is nobody's business any more.
+                work.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def error_words(parsed: Any) -> str:
+    """Returns the messages of a GraphQL or HTTP error body, joined; empty when there are none."""
+    if not isinstance(parsed, dict):
+        return ""
+    errors = parsed.get("errors") or ([parsed["error"]] if parsed.get("error") else [])
+    if not isinstance(errors, list):
+        errors = [errors]
+    words = [str(e.get("message", "")) if isinstance(e, dict) else str(e) for e in errors]
+    return "; ".join(word for word in words if word)
