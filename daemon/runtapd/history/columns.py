@@ -73,7 +73,7 @@ def _column(key: str, rows: Sequence[Row]) -> ColumnData | None:
     if not seen and not nulls:
         return None
     kind, values = _typed(seen, values)
-    return ColumnData(key, kind, values, nulls)
+    return ColumnData(jsontext.encodable(key), kind, values, nulls)
 
 
 def _typed(seen: set[type], values: list[Any]) -> tuple[Kind, list[Any]]:
@@ -87,8 +87,12 @@ def _typed(seen: set[type], values: list[Any]) -> tuple[Kind, list[Any]]:
     if seen <= {int, float} and all(not isinstance(v, int) or abs(v) <= _EXACT_IN_DOUBLE for v in values):
         return Kind.DOUBLE, [None if v is None else float(v) for v in values]
     if seen == {str}:
-        return Kind.STRING, values
-    return Kind.JSON, [None if v is None else jsontext.dumps(jsontext.spelled_out(v)) for v in values]
+        return Kind.STRING, [None if v is None else jsontext.encodable(v) for v in values]
+    return Kind.JSON, [None if v is None else _json(v) for v in values]
+
+
+def _json(value: Any) -> str:
+    return jsontext.encodable(jsontext.dumps(jsontext.spelled_out(value)))
 
 
 def _only_non_finite(values: list[Any]) -> bool:

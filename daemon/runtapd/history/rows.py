@@ -33,6 +33,8 @@ def _parse(texts: Sequence[str]) -> list[Row]:
         step = row.get("_step")
         if isinstance(step, float) and step.is_integer():
             row["_step"] = int(step)
+        elif step is None:
+            row.pop("_step", None)
     rows.sort(key=_step)
     return list(rows)
 

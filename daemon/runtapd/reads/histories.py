@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from runtapd import faults
 from runtapd.cache.policy import Wishes
 from runtapd.history import fetch
-from runtapd.history.columns import ColumnData, columns_of
+from runtapd.history.columns import ColumnData, Kind, columns_of
 from runtapd.history.rows import Row, choose
 from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
@@ -46,6 +46,12 @@ class Position:
     line_count: int
     """Rows the run had when the stream began; a run with fewer has been rewritten."""
     rows_done: int
+    rows_seen: int
+    """Rows read from the server so far, chosen or not."""
+    groups: int
+    """Row groups sent so far."""
+    missing: tuple[int, ...]
+    """Which of the keys asked for no row has had so far."""
 
 
 @dataclass(slots=True)
@@ -93,30 +99,36 @@ class _Reader:
         self, part: Partition, query: HistoryQuery, record: Record, freshness: Freshness, waits: Waits
     ) -> None:
         self.part, self.query, self.record, self.freshness, self.waits = part, query, record, freshness, waits
-        self.missing = dict.fromkeys(query.keys)
+        self.missing = set(query.keys)
         self.done = 0
+        self.seen = 0
         self.group = 0
         self.exact = True
-        self.total = record.history_line_count if not query.keys and not query.system else None
+        self.lines = record.history_line_count
+        self.whole = not (query.system or query.last_rows or query.min_step or query.max_step is not None)
+        self.total = self.lines if self.whole and not query.keys else None
 
     async def batches(self, resume: Position | None) -> AsyncIterator[Batch]:
         if resume is not None:
-            self.done = resume.rows_done
+            self.done, self.seen, self.group = resume.rows_done, resume.rows_seen, resume.groups
+            self.missing = {self.query.keys[i] for i in resume.missing}
         async for rows, next_step in self._pages(resume):
-            for key in [k for k in self.missing if any(k in row for row in rows)]:
-                del self.missing[key]
+            self.missing -= {key for key in self.missing if any(key in row for row in rows)}
             portions = await asyncio.to_thread(portion, rows, self.query.keys)
-            for i, columns in enumerate(portions):
+            portions.reverse()
+            while portions:
+                columns = portions.pop()
                 self.done += len(columns[0][0].values)
-                behind = next_step if i == len(portions) - 1 else None
-                for batch in self._group(columns, behind):
+                for batch in self._group(columns, None if portions else next_step):
                     yield batch
+        if self.whole and self.lines is not None and self.seen < self.lines:
+            self.exact = False  # the server counts more rows than it was ready to give
         yield Batch(
             done=self.done,
-            total=self.total if self.total is not None else self.done,
+            total=self.done,
             group=self.group,
             exact=self.exact,
-            unknown_keys=tuple(self.missing),
+            unknown_keys=tuple(key for key in self.query.keys if key in self.missing),
             freshness=self.freshness,
         )
 
@@ -137,8 +149,15 @@ class _Reader:
             for i, part in enumerate(columns)
         ]
         if next_step is not None:
-            lines = self.record.history_line_count or 0
-            batches[-1].resume = Position(next_step, self.record.storage_id, lines, self.done)
+            batches[-1].resume = Position(
+                next_step=next_step,
+                storage_id=self.record.storage_id,
+                line_count=self.lines or 0,
+                rows_done=self.done,
+                rows_seen=self.seen,
+                groups=self.group,
+                missing=tuple(i for i, key in enumerate(self.query.keys) if key in self.missing),
+            )
         return batches
 
     async def _pages(self, resume: Position | None) -> AsyncIterator[tuple[list[Row], int | None]]:
@@ -149,18 +168,41 @@ class _Reader:
             yield self._chosen(rows)[-query.last_rows :], None
             return
         begin = resume.next_step if resume else query.min_step or 0
-        end = (self.record.last_step if self.record.last_step is not None else -1) + 1
-        end = end if query.max_step is None else min(end, query.max_step)
+        end = self._end()
         if query.last_rows:
             yield await self._tail(begin, end), None
             return
         async for rows, behind in self._steps(begin, end):
+            self.seen += len(rows)
             if chosen := self._chosen(rows):
                 yield chosen, behind
+            if self._all_seen():
+                return
+
+    def _end(self) -> int:
+        """Returns the step behind the last one wanted."""
+        if self.record.last_step is not None:
+            end = self.record.last_step + 1
+        else:
+            # No history keys, and still rows: older servers and runs just begun. Their steps must be searched for.
+            end = 0 if self.lines == 0 else fetch.BEYOND_ALL_STEPS
+        return end if self.query.max_step is None else min(end, self.query.max_step)
+
+    def _all_seen(self) -> bool:
+        """True when there is no last step to stop at, but all rows have come."""
+        return (
+            self.record.last_step is None
+            and self.whole
+            and self.lines is not None
+            and self.seen >= self.lines
+        )
 
     async def _tail(self, begin: int, end: int) -> list[Row]:
         """Returns the last rows of a range, looking back twice as far until there are enough."""
-        width = self.query.last_rows
+        # As dense as the rows are in all, and a little more.
+        width = max(
+            self.query.last_rows, self.query.last_rows * (end - begin) * 5 // (4 * max(1, self.lines or end))
+        )
         while True:
             start = max(begin, end - width)
             rows = [row async for page, _ in self._steps(start, end) for row in self._chosen(page)]
@@ -169,12 +211,15 @@ class _Reader:
             width *= 4
 
     def _steps(self, begin: int, end: int) -> AsyncIterator[tuple[list[Row], int]]:
+        lines = self.lines
+        if lines and self.record.last_step:
+            lines = max(1, lines * (end - begin) // (self.record.last_step + 1))
         return fetch.steps(
             self.part.upstream,
             self.query.path,
             begin=begin,
             end=end,
-            line_count=self.record.history_line_count,
+            line_count=lines,
             page_rows=self.query.page_rows,
             waits=self.waits,
         )
@@ -201,29 +246,35 @@ def portion(rows: Sequence[Row], keys: Sequence[str]) -> list[list[list[ColumnDa
     columns = columns_of(rows, order=keys)
     if not columns:
         return []  # rows without a single key
-    if len(rows) > 1 and _bytes(columns) > LARGEST_BATCH:
+    if len(rows) > 1 and sum(map(_bytes, columns)) > LARGEST_BATCH:
         middle = len(rows) // 2
         return portion(rows[:middle], keys) + portion(rows[middle:], keys)
     return [_by_bytes(columns)]
 
 
 def _by_bytes(columns: list[ColumnData]) -> list[list[ColumnData]]:
-    """Cuts one row group into sets of columns; `_step` leads each."""
-    step, sets, size = columns[:1], [columns[:1]], 0
+    """Cuts one row group into sets of columns; the first column, which is `_step`, leads each."""
+    first, sets, size = columns[0], [columns[:1]], 0
     for column in columns[1:]:
-        needed = _bytes([column])
+        needed = _bytes(column)
         if size and size + needed > LARGEST_BATCH:
-            sets.append(list(step))
+            sets.append([first])
             size = 0
-        sets[-1] = [*sets[-1], column]
+        sets[-1].append(column)
         size += needed
     return sets
 
 
-def _bytes(columns: Sequence[ColumnData]) -> int:
-    return sum(
-        sum(len(v) * 4 if isinstance(v, str) and not v.isascii() else len(v) for v in column.values if v)
-        if column.kind.value in ("string", "json")
-        else 9 * len(column.values)
-        for column in columns
-    )
+def _bytes(column: ColumnData) -> int:
+    """Returns about how much a column adds to a message, in the larger of the two formats."""
+    overhead = 512 + 2 * len(column.key) + 6 * len(column.nulls)
+    if column.kind in (Kind.STRING, Kind.JSON):
+        return overhead + sum(5 + _utf8(value) for value in column.values)
+    # A varint of a negative number is the longest: ten bytes.
+    return overhead + 10 * len(column.values)
+
+
+def _utf8(text: str | None) -> int:
+    if not text:
+        return 0
+    return len(text) if text.isascii() else len(text.encode())

@@ -53,7 +53,12 @@ class AccountService:
         around = Surroundings(dict(request.environment.variables), request.environment.working_directory)
         # Reads the caller's files, which may lie on a slow network.
         found = await asyncio.to_thread(
-            credentials.resolve, request.base_url, request.api_key, around, self._local_home
+            credentials.resolve,
+            request.base_url,
+            request.api_key,
+            around,
+            self._local_home,
+            self._accounts.stored_key,
         )
         account = await self._accounts.login(
             found,

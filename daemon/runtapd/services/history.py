@@ -43,7 +43,8 @@ class HistoryService:
         call = Call.of(context, streaming=True)
         part = self._partitions.get(call.account_id)
         query = _query(request, part.account)
-        digest = hashlib.blake2b(repr((query, request.format)).encode(), digest_size=12).hexdigest()
+        recipe = repr((part.account.account_id, query, request.format))
+        digest = hashlib.blake2b(recipe.encode(), digest_size=12).hexdigest()
         position = self._open(request.resume_token, digest)
         batches = self._histories.read(
             part, query, position, convert.wishes(request.options), convert.waits(call)
@@ -86,13 +87,16 @@ class HistoryService:
                 reason="INVALID_RESUME_TOKEN",
                 field=_TOKEN,
             )
-        return Position(**content["p"])
+        return Position(**{**content["p"], "missing": tuple(content["p"]["missing"])})
 
 
 def _query(request: pb.ReadHistoryRequest, account: Account) -> HistoryQuery:
     for name in ("last_rows", "upstream_page_size"):
         if getattr(request, name) < 0:
             raise InvalidRequest(f"{name} must not be negative", field=name)
+    for name, kind in (("join", pb.HistoryJoin), ("stream", pb.HistoryStream), ("format", pb.HistoryFormat)):
+        if getattr(request, name) not in kind.values():
+            raise InvalidRequest(f"{name} is none of those that this daemon knows", field=name)
     system = request.stream == pb.HISTORY_STREAM_SYSTEM
     if system and (request.HasField("min_step") or request.HasField("max_step")):
         raise InvalidRequest("system metrics have no steps to choose by", field="min_step")

@@ -123,6 +123,12 @@ class Accounts:
             )
         return account.upstream
 
+    def stored_key(self, base_url: str) -> str:
+        """Returns a key kept for a server, the default account's before others; empty when there is none."""
+        here = [account for account in self.all() if account.base_url == base_url]
+        here.sort(key=lambda account: account.account_id != self._default)
+        return next((key for a in here if (key := self._stored_keys.get(a.account_id))), "")
+
     # Changing
 
     async def login(

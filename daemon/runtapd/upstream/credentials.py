@@ -1,7 +1,8 @@
 """Which server and which key a caller means, looked for where the SDK looks, in the SDK's order.
 
 Everything is read from the *caller's* surroundings, sent with Login; the daemon's own environment never counts.
-The order and the key's form are those of the real client: argument, environment, netrc, settings file.
+The order and the key's form are those of the real client: argument, environment, netrc, settings file. Last comes what
+the daemon keeps itself.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import configparser
 import json
 import netrc
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from runtapd import faults
 
@@ -24,6 +25,7 @@ CLOUD_HOSTS = frozenset({"api.wandb.ai", "api.forge.coreweave.com"})
 LOCAL = "local"
 """What callers say instead of a URL when they mean the local server of this machine."""
 
+_KEY_URL = "server of api_key"
 _SHORTEST_KEY = 40
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _JWT = re.compile(r"[A-Za-z0-9_=-]+\.[A-Za-z0-9_=-]+\.[A-Za-z0-9_=+/-]*")
@@ -70,37 +72,58 @@ class Surroundings:
         """The caller's home folder, if it said."""
         return Path(self.get("HOME")) if self.get("HOME") else None
 
+    def path(self, text: str) -> Path:
+        """Reads a path as the caller means it: `~` is its home, and a relative path begins where it works."""
+        if self.home is not None and (text == "~" or text.startswith("~/")):
+            return self.home / text[2:]
+        return Path(self.working_directory or "/") / text
 
-def check_key(key: str) -> str:
-    """Returns the key stripped; raises NeedsLogin (API_KEY_MALFORMED) with the reason when it cannot be one."""
+
+def check_key(key: str, place: str = "the call") -> str:
+    """Returns the key stripped; raises NeedsLogin (API_KEY_MALFORMED) saying where it is from and what is wrong."""
     key = key.strip()
     if _JWT.fullmatch(key):
         return key
     # On-premise keys carry a prefix up to the first dash, such as `local-`.
     body = key.partition("-")[2] if "-" in key else key
     if len(body) < _SHORTEST_KEY:
-        problem = f"an API key has {_SHORTEST_KEY} characters or more, this one has {len(body)}"
+        problem = f"has {len(body)} characters; an API key has {_SHORTEST_KEY} or more"
     elif not _PLAIN_KEY.fullmatch(body):
-        problem = "an API key consists of letters, digits, dashes and underscores only"
+        problem = "has other characters than letters, digits, dashes and underscores"
     else:
         return key
-    raise faults.NeedsLogin(problem, reason="API_KEY_MALFORMED", field="api_key")
+    raise faults.NeedsLogin(
+        f"the API key from {place} {problem}",
+        reason="API_KEY_MALFORMED",
+        metadata={"key_source": place},
+        field="api_key",
+    )
 
 
 def check_base_url(url: str) -> str:
-    """Returns the URL without a trailing slash; raises InvalidRequest when it is not an http(s) address."""
+    """Returns the URL without a trailing slash, scheme and host in lower case; raises InvalidRequest when it is not an
+    http(s) address."""
     url = url.strip().rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+    if "@" in url:
+        raise faults.InvalidRequest(
+            "the address of a server holds no name or password; the key travels apart from it",
+            field="base_url",
+        )
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+    except ValueError:
+        fine = False
+    if not fine or parts.query or parts.fragment:
         raise faults.InvalidRequest(
             f"{url!r} is not the address of a server; one looks like {DEFAULT_BASE_URL}", field="base_url"
         )
-    if parts.hostname.endswith("wandb.ai"):
-        if parts.scheme == "http":
-            raise faults.InvalidRequest(f"{url} must be https", field="base_url")
-        if parts.hostname == "wandb.ai":
-            raise faults.InvalidRequest(f"the API lies at {DEFAULT_BASE_URL}, not {url}", field="base_url")
-    return url
+    host = parts.hostname or ""
+    if host == "wandb.ai":
+        raise faults.InvalidRequest(f"the API lies at {DEFAULT_BASE_URL}, not {url}", field="base_url")
+    if host.endswith(".wandb.ai") and parts.scheme == "http":
+        raise faults.InvalidRequest(f"{url} must be https", field="base_url")
+    return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path, "", ""))
 
 
 def app_url(base_url: str, explicit: str = "") -> str:
@@ -110,8 +133,17 @@ def app_url(base_url: str, explicit: str = "") -> str:
     return base_url.replace("://api.wandb.", "://wandb.").replace("://api.", "://app.")
 
 
-def resolve(base_url: str, api_key: str, around: Surroundings, local_home: Path) -> Credentials:
-    """Returns the server and key a caller means; raises NeedsLogin naming every place that was searched."""
+def resolve(
+    base_url: str,
+    api_key: str,
+    around: Surroundings,
+    local_home: Path,
+    stored_key: Callable[[str], str] = lambda url: "",
+) -> Credentials:
+    """Returns the server and key a caller means; raises NeedsLogin naming every place that was searched.
+
+    `stored_key` gives the key that the daemon itself keeps for a server, or nothing; it is asked last.
+    """
     settings = read_settings(around)
     url = base_url or around.get("WANDB_BASE_URL") or settings.get("base_url", "") or DEFAULT_BASE_URL
     if url == LOCAL:
@@ -119,7 +151,10 @@ def resolve(base_url: str, api_key: str, around: Surroundings, local_home: Path)
     url = check_base_url(url)
     searched: list[str] = []
     found = _find_key(url, api_key, around, settings, searched)
+    if found is None and (kept := stored_key(url)):
+        found = kept, KeySource.STORE, "the daemon's own store"
     if found is None:
+        searched.append("keys kept by `runtap login`")
         raise faults.NeedsLogin(
             f"No API key for {url}. Searched: {', '.join(searched)}. Set WANDB_API_KEY, or run `runtap login`, "
             "or use a server on this machine with `runtap local start`.",
@@ -129,7 +164,7 @@ def resolve(base_url: str, api_key: str, around: Surroundings, local_home: Path)
     return Credentials(
         base_url=url,
         app_url=app_url(url, around.get("WANDB_APP_URL")),
-        api_key=check_key(key),
+        api_key=check_key(key, place),
         source=source,
         place=place,
         entity=around.get("WANDB_ENTITY") or settings.get("entity", ""),
@@ -147,11 +182,12 @@ def _find_key(
         return around.get("WANDB_API_KEY"), KeySource.ENVIRONMENT, "WANDB_API_KEY"
     path = netrc_path(around)
     if path is not None:
-        searched.append(str(path))
-        if key := netrc_key(path, url):
+        key, trouble = _netrc_key(path, url)
+        if key:
             return key, KeySource.NETRC, str(path)
+        searched.append(f"{path} ({trouble})" if trouble else str(path))
     searched.append("wandb settings files")
-    if settings.get("api_key") and settings.get("base_url", DEFAULT_BASE_URL).rstrip("/") == url:
+    if settings.get("api_key") and settings[_KEY_URL].rstrip("/") == url:
         return settings["api_key"], KeySource.SETTINGS, "a wandb settings file"
     return None
 
@@ -159,7 +195,7 @@ def _find_key(
 def netrc_path(around: Surroundings) -> Path | None:
     """Returns the caller's netrc file as the SDK chooses it; None when the caller has no home."""
     if around.get("NETRC"):
-        return Path(around.get("NETRC")).expanduser()
+        return around.path(around.get("NETRC"))
     if around.home is None:
         return None
     dotted, underscored = around.home / ".netrc", around.home / "_netrc"
@@ -168,10 +204,19 @@ def netrc_path(around: Surroundings) -> Path | None:
 
 def netrc_key(path: Path, url: str) -> str:
     """Returns the key a netrc file holds for a server; empty when none, or when the file cannot be read."""
+    return _netrc_key(path, url)[0]
+
+
+def _netrc_key(path: Path, url: str) -> tuple[str, str]:
+    """Returns the key, and what is wrong with the file, for people."""
     try:
         entries = netrc.netrc(str(path))
-    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
-        return ""
+    except FileNotFoundError:
+        return "", ""
+    except OSError as error:
+        return "", f"cannot be read: {error.strerror}"
+    except (netrc.NetrcParseError, UnicodeDecodeError):
+        return "", "is not a netrc file"  # the parser's own words may quote a password
     parts = urlsplit(url)
     hosts = [parts.netloc]
     if parts.netloc in CLOUD_HOSTS:
@@ -179,15 +224,15 @@ def netrc_key(path: Path, url: str) -> str:
     for host in hosts:
         # `default` entries are for other programs; only this very machine counts.
         if host in entries.hosts and (key := entries.hosts[host][2]):
-            return key
-    return ""
+            return key, ""
+    return "", ""
 
 
 def read_settings(around: Surroundings) -> dict[str, str]:
     """Returns the caller's wandb settings: the global file, overridden by the one of its working folder."""
     files = []
     if around.get("WANDB_CONFIG_DIR"):
-        files.append(Path(around.get("WANDB_CONFIG_DIR")) / "settings")
+        files.append(around.path(around.get("WANDB_CONFIG_DIR")) / "settings")
     elif around.home is not None:
         files.append(around.home / ".config" / "wandb" / "settings")
     if around.working_directory:
@@ -201,6 +246,9 @@ def read_settings(around: Surroundings) -> dict[str, str]:
             continue
         if parser.has_section("default"):
             merged.update(parser["default"])
+            if "api_key" in parser["default"]:
+                # A key is for the server its own file means, not for one that a later file names.
+                merged[_KEY_URL] = merged.get("base_url", DEFAULT_BASE_URL)
     return merged
 
 
