@@ -117,7 +117,6 @@ def test_login_from_standard_input_keeps_the_key(place: Place, url: str) -> None
     assert stat.S_IMODE(keeping[0].stat().st_mode) == 0o600
 
 
-@pytest.mark.xfail(reason="Login does not look into the daemon's own store yet", strict=False)
 def test_a_kept_key_is_found_after_a_restart(place: Place, url: str) -> None:
     place.runtap("login", "--host", url, "--key-stdin", stdin=ADA_KEY)
     place.runtap("restart")

@@ -166,7 +166,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(place: Place) -> None:
 
 
 def test_a_reader_that_leaves_early_sees_no_complaint(place: Place) -> None:
-    with place.start("-m", "runtap", "--help") as process:
+    with place.running("-m", "runtap", "--help") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

@@ -83,9 +83,9 @@ def test_the_log_of_a_daemon_and_of_one_that_has_ended(place: Place) -> None:
 
 def test_following_ends_quietly_when_interrupted(place: Place) -> None:
     place.runtap("start")
-    with place.start("-u", "-m", "runtap", "logs", "-f", "-n", "1") as process:
+    with place.running("-u", "-m", "runtap", "logs", "-f", "-n", "1") as process:
         assert process.stdout is not None
         assert process.stdout.readline()
         process.send_signal(2)
         assert process.communicate(timeout=20)[1].strip() == ""
-    assert process.returncode == 130
+        assert process.returncode == 130

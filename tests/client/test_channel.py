@@ -187,7 +187,7 @@ next(events)
 
 
 def test_waiting_for_a_message_can_be_interrupted(place: Place) -> None:
-    with place.start("-c", INTERRUPTED) as process:
+    with place.running("-c", INTERRUPTED) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"
         process.send_signal(signal.SIGINT)

@@ -68,6 +68,19 @@ class Place:
             **options,
         )
 
+    @contextlib.contextmanager
+    def running(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Starts Python for a block, and ends it with the block whatever happens there."""
+        process = self.start(*arguments)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(10)
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
     def runtap(self, *words: str, stdin: str | None = None) -> Outcome:
         """Runs a command line as a user would."""
         process = self.start(

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import sys
+import tempfile
 import threading
 from concurrent import futures
 from typing import Any
@@ -48,7 +49,9 @@ def serve(ready: int, busy: bool) -> None:
     service = OldDaemon(busy)  # type: ignore[abstract]  # the rest is unimplemented, as in an old daemon
     server = grpc.server(futures.ThreadPoolExecutor(4))
     daemon_pb2_grpc.add_DaemonServiceServicer_to_server(service, server)
-    endpoint = f"unix:{where.runtime}/d-{os.getpid()}-old.sock"
+    endpoint = (
+        f"unix:{tempfile.mkdtemp()}/d-{os.getpid()}-old.sock"  # a test's folder may be too deep for a socket
+    )
     server.add_insecure_port(endpoint)
     server.start()
     info = {
