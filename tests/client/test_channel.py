@@ -105,6 +105,9 @@ def attachments(place: Place) -> int:
 def test_presence_lasts_as_long_as_the_block(place: Place) -> None:
     with channel.daemon().attached("a test"):
         assert attachments(place) == 1
+        clients = place.runtap("status", "--json").json()["clients"]
+        assert [client["description"] for client in clients if client["attached"]] == ["a test"]
+        assert "a test" in place.runtap("status").out
     wait_until(lambda: attachments(place) == 0)
 
 

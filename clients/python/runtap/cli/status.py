@@ -104,6 +104,7 @@ def _client(client: daemon_pb2.ClientStatus) -> dict[str, Any]:
         "open_calls": client.open_calls,
         "calls_total": client.calls_total,
         "attached": client.attached,
+        "description": client.description,
     }
 
 
@@ -128,8 +129,8 @@ def _print(answer: daemon_pb2.GetStatusResponse) -> None:
     )
     columns = ("server", "user", "requests", "pending writes", "")
     print_table("Accounts", columns, map(_account_row, answer.accounts))
-    clients = ((client.client, client.calls_total, client.open_calls) for client in answer.clients)
-    print_table("Clients", ("client", "calls", "open"), clients)
+    clients = ((one.client, one.calls_total, one.open_calls, one.description) for one in answer.clients)
+    print_table("Clients", ("client", "calls", "open", ""), clients)
     for warning in answer.warnings:
         click.echo(f"! {warning}")
 
