@@ -342,21 +342,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_answer(self, body: bytes, failure: UpstreamFailure | None) -> None:
         if isinstance(failure, ResetInside):
-            self._send(body, part=len(body) // 2)
+            self._send(body, part=0.5)
             self._reset()
         elif isinstance(failure, CutShort):
             self._send(body[: len(body) // 2])
         elif isinstance(failure, ShortBody):
-            self._send(body, part=len(body) // 2)
+            self._send(body, part=0.5)
             self.close_connection = True
         elif isinstance(failure, Drip):
-            self._send(body, part=0)
+            self._send(body, part=0.0)
             self._drip(body, failure.pause_s)
         else:
             self._send(body)
 
     def _send(
-        self, body: bytes, status: int = 200, headers: dict[str, str] | None = None, part: int | None = None
+        self, body: bytes, status: int = 200, headers: dict[str, str] | None = None, part: float = 1.0
     ) -> None:
         if self.owner.compress:
             body = gzip.compress(body)
@@ -366,7 +366,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body if part is None else body[:part])
+        self.wfile.write(body[: int(len(body) * part)])
         self.wfile.flush()
 
     def _drip(self, body: bytes, pause_s: float) -> None:

@@ -1,0 +1,264 @@
+"""Requests to a real HTTP server that misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pytest
+
+from runtapd import faults
+from runtapd.model.paths import RunPath
+from runtapd.upstream.api import RunChange, Wait
+from runtapd.upstream.channel import Channel
+from runtapd.upstream.graphql import GraphQLUpstream
+from tests.support.daemon import eventually
+from tests.support.upstream import KEY, ScriptedUpstream
+from tests.support.upstream_faults import (
+    CutShort,
+    Delay,
+    Drip,
+    Empty,
+    Html,
+    Refuse,
+    ResetBefore,
+    ResetInside,
+    ShortBody,
+    Status,
+    UpstreamFailure,
+)
+
+T = TypeVar("T")
+PATH = RunPath("team", "vision", "r1")
+Use = Callable[[GraphQLUpstream], Awaitable[T]]
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream() as server:
+        server.add_run("team", "vision", "r1", config={"lr": {"value": 0.1}}, summary={"text": "x" * 3000})
+        yield server
+
+
+def use(server: ScriptedUpstream, what: Use[T], *, key: str = KEY, url: str = "") -> T:
+    """Runs one coroutine against the server; no thread may be left busy afterwards."""
+    with ThreadPoolExecutor(2) as threads:
+        channel = Channel(url or server.url, key, "test", threads, draw=random.Random(1))
+        try:
+            return asyncio.run(_awaited(what(GraphQLUpstream(channel))))
+        finally:
+            channel.close()
+
+
+async def _awaited(coroutine: Awaitable[T]) -> T:
+    return await coroutine
+
+
+def soon(seconds: float = 10.0) -> Wait:
+    return Wait(asyncio.get_running_loop().time() + seconds)
+
+
+async def read(upstream: GraphQLUpstream, seconds: float = 10.0) -> str:
+    return (await upstream.run("team", "vision", "r1", soon(seconds))).summary
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Status(500), Status(502), Status(503, b"<html>busy</html>"), Status(429, b"{}", {"Retry-After": "0.1"}),
+        Status(408), ResetBefore(), ResetInside(), ShortBody(), CutShort(), Html(), Empty(),
+    ],
+    ids=lambda failure: f"{type(failure).__name__}{getattr(failure, 'code', '')}",
+)  # fmt: skip
+def test_what_passes_is_tried_again(
+    server: ScriptedUpstream, failure: UpstreamFailure, compress: bool
+) -> None:
+    server.compress = compress
+    server.fail("Run", failure)
+    assert len(use(server, read)) > 3000
+    assert server.count("Run") == 2
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_slow_body_arrives_whole(server: ScriptedUpstream, compress: bool) -> None:
+    server.compress = compress
+    server.fail("Run", Drip(0.0002))
+    assert len(use(server, read)) > 3000
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "reason"),
+    [
+        (Status(400), faults.UpstreamRefused, "UPSTREAM_REFUSED"),
+        (Status(404, b"no such page"), faults.UpstreamRefused, "UPSTREAM_REFUSED"),
+        (Status(302, b"", {"Location": "/elsewhere"}), faults.UpstreamRefused, "UPSTREAM_REFUSED"),
+        (Status(501), faults.UpstreamRefused, "UPSTREAM_REFUSED"),
+        (Status(403), faults.UpstreamForbidden, "UPSTREAM_FORBIDDEN"),
+        (Status(401), faults.NeedsLogin, "API_KEY_REJECTED"),
+        (Refuse("no such column"), faults.UpstreamRefused, "UPSTREAM_REFUSED"),
+    ],
+)
+def test_what_does_not_pass_is_said_at_once(
+    server: ScriptedUpstream, failure: UpstreamFailure, kind: type[faults.Fault], reason: str
+) -> None:
+    async def twice(upstream: GraphQLUpstream) -> None:
+        await upstream.run("team", "vision", "r1", soon())  # now it is known which fields the server has
+        server.fail("Run", failure, times=9)
+        await upstream.run("team", "vision", "r1", soon())
+
+    with pytest.raises(kind) as caught:
+        use(server, twice)
+    assert server.count("Run") == 2
+    assert caught.value.reason == reason and caught.value.metadata["server"] == server.url
+
+
+def test_a_page_for_people_is_not_asked_for_all_day(server: ScriptedUpstream) -> None:
+    server.fail("Run", Html(), times=99)
+    with pytest.raises(faults.InvalidAnswer, match="text/html"):
+        use(server, read)
+    assert server.count("Run") == 3
+
+
+def test_failures_to_the_deadline_tell_what_the_server_said(server: ScriptedUpstream) -> None:
+    server.fail("Run", Status(503, b'{"errors":[{"message":"down for repair"}]}'), times=999)
+    with pytest.raises(faults.UpstreamUnavailable, match="down for repair") as caught:
+        use(server, lambda upstream: read(upstream, 0.8))
+    assert caught.value.metadata["http_status"] == "503" and server.count("Run") > 1
+
+
+def test_a_pause_longer_than_the_deadline_is_handed_on(server: ScriptedUpstream) -> None:
+    server.fail("Run", Status(429, b"{}", {"Retry-After": "3600"}))
+    with pytest.raises(faults.RateLimited) as caught:
+        use(server, read)
+    assert caught.value.retry_after_s == 3600 and server.count("Run") == 1
+
+
+@pytest.mark.parametrize("failure", [Drip(0.05), Delay(30)], ids=["dripping", "silent"])
+def test_the_deadline_holds_and_frees_the_thread(server: ScriptedUpstream, failure: UpstreamFailure) -> None:
+    server.fail("Run", failure, times=9)
+    began = time.monotonic()
+    with pytest.raises(faults.UpstreamTimeout, match="in time"):
+        use(server, lambda upstream: read(upstream, 0.4))  # leaving `use` waits for the threads
+    assert time.monotonic() - began < 5
+    eventually(lambda: server.abandoned == 1, "the server sees the client leave")
+
+
+@pytest.mark.parametrize("failure", [Drip(0.05), Delay(30)], ids=["dripping", "silent"])
+def test_cancelling_ends_the_request(server: ScriptedUpstream, failure: UpstreamFailure) -> None:
+    server.fail("Run", failure)
+
+    async def give_up(upstream: GraphQLUpstream) -> None:
+        task = asyncio.ensure_future(read(upstream, 60))
+        while not server.count("Run"):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    began = time.monotonic()
+    use(server, give_up)
+    assert time.monotonic() - began < 5
+    eventually(lambda: server.abandoned == 1, "the server sees the client leave")
+
+
+def test_what_no_thread_has_taken_up_is_never_sent(server: ScriptedUpstream) -> None:
+    server.hold("Run")
+
+    async def crowd(upstream: GraphQLUpstream) -> None:
+        tasks = [asyncio.ensure_future(read(upstream, 60)) for _ in range(5)]
+        while server.count("Run") < 2:  # as many as there are threads
+            await asyncio.sleep(0.01)
+        for some in (tasks[2:], tasks[:2]):  # those that wait for a thread first
+            for task in some:
+                task.cancel()
+            await asyncio.gather(*some, return_exceptions=True)
+
+    use(server, crowd)
+    assert server.count("Run") == 2
+
+
+def test_a_deadline_that_moves_on_keeps_the_request(server: ScriptedUpstream) -> None:
+    server.fail("Run", Delay(0.6))
+
+    async def joined(upstream: GraphQLUpstream) -> str:
+        wait = soon(0.3)
+        task = asyncio.ensure_future(upstream.run("team", "vision", "r1", wait))
+        await asyncio.sleep(0.1)
+        wait.join(soon(10))
+        return (await task).run_id
+
+    assert use(server, joined) == "r1"
+
+
+def test_a_change_is_sent_once(server: ScriptedUpstream) -> None:
+    async def change(upstream: GraphQLUpstream) -> None:
+        run = await upstream.run("team", "vision", "r1", soon())
+        await upstream.change_run(run.storage_id, run, RunChange(notes="n"), soon())
+
+    for failure in (Status(503), ResetInside(), Refuse()):
+        server.requests.clear()
+        server.fail("UpsertBucket", failure, times=5)
+        with pytest.raises(faults.UpstreamFault):
+            use(server, change)
+        assert server.count("UpsertBucket") == 1
+        server.heal()
+    use(server, change)
+    assert server.projects["team", "vision"]["r1"]["notes"] == "n"
+
+
+def test_a_server_without_some_fields_is_asked_for_them_once(server: ScriptedUpstream) -> None:
+    server.lacks_updated_at = True
+
+    async def thrice(upstream: GraphQLUpstream) -> list[str | None]:
+        return [(await upstream.run("team", "vision", "r1", soon())).updated_at for _ in range(3)]
+
+    assert use(server, thrice) == ["2026-01-02T00:00:00Z"] * 3  # the double tells it all the same
+    assert server.count("Run") == 4
+    assert ["updatedAt" in request.document for request in server.requests] == [True, False, False, False]
+
+
+def test_rows_and_missing_runs(server: ScriptedUpstream) -> None:
+    server.add_history("team", "vision", "r1", [{"_step": i} for i in range(3)])
+
+    async def rows(upstream: GraphQLUpstream, name: str = "r1") -> Any:
+        path = RunPath("team", "vision", name)
+        return await upstream.history(path, min_step=0, max_step=9, samples=9, wait=soon())
+
+    assert len(use(server, rows)) == 3
+    with pytest.raises(faults.NotFound, match=r"team/vision/nope at http://.* as user"):
+        use(server, lambda upstream: rows(upstream, "nope"))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
+def test_a_server_that_is_not_there(server: ScriptedUpstream, url: str) -> None:
+    with pytest.raises(faults.UpstreamUnavailable, match="cannot be reached"):
+        use(server, lambda upstream: read(upstream, 0.5), url=url)
+
+
+def test_the_key_is_in_no_message_and_no_repr(server: ScriptedUpstream) -> None:
+    coded = base64.b64encode(f"api:{KEY}".encode()).decode()
+    parrot = f'{{"errors":[{{"message":"you sent {KEY}, that is {coded}"}}]}}'.encode()
+    for failure in (Status(400, parrot), Status(403, parrot), Status(401, parrot), Status(404, KEY.encode())):
+        server.fail("Run", failure, times=2)
+        with pytest.raises(faults.Fault) as caught:
+            use(server, read)
+        told = f"{caught.value!r} {caught.value.message} {caught.value.metadata}"
+        assert KEY not in told and coded not in told
+        server.heal()
+    with ThreadPoolExecutor(1) as threads:
+        assert KEY not in repr(Channel(server.url, KEY, "test", threads))
+
+
+def test_threads_end_with_their_requests(server: ScriptedUpstream) -> None:
+    before = threading.active_count()
+    use(server, read)
+    eventually(lambda: threading.active_count() <= before + 1, "the threads end")
