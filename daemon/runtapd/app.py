@@ -37,7 +37,7 @@ LAME_DUCK_S = 0.2
 _CUT_OFF_S = 0.5
 _WATCHDOG_AFTER_GRACE_S = 1.0
 _WATCHDOG_OF_CLOSING_S = 4.0
-Build = Callable[[Settings], Awaitable[Parts]]
+Build = Callable[[Settings, Callable[[str], None]], Awaitable[Parts]]
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +49,7 @@ async def run(settings: Settings, ready: Readiness, build: Build = build_parts) 
     ended = "crash"
     try:
         with _open_logs(settings, endpoint) as logs:
-            parts = await _built(build, settings)
+            parts = await _built(build, settings, logs)
             life = _build_life(settings, endpoint, parts)
             lag = LagMeter()
             server = _build_server(settings, endpoint, parts, life, logs, lag)
@@ -91,9 +91,9 @@ def _open_logs(settings: Settings, endpoint: Endpoint) -> Iterator[Logs]:
         logs.close()
 
 
-async def _built(build: Build, settings: Settings) -> Parts:
+async def _built(build: Build, settings: Settings, logs: Logs) -> Parts:
     try:
-        return await build(settings)
+        return await build(settings, logs.text.learn)
     except OSError as error:
         raise disk_failure(error, settings.state_dir) from error
     except DiskFull as fault:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -63,28 +63,33 @@ class WholeParts(Parts):
         self.threads.shutdown(wait=False, cancel_futures=True)
 
 
-async def build_parts(settings: Settings) -> WholeParts:
-    """Makes the parts of the daemon, lowest floor first; raises DiskFull or OSError when its folder is unusable."""
+async def build_parts(settings: Settings, learn: Callable[[str], None]) -> WholeParts:
+    """Makes the parts of the daemon, lowest floor first; raises DiskFull or OSError when its folder is unusable.
+
+    `learn` is told every key, so that the log can leave it out.
+    """
     threads = ThreadPoolExecutor(settings.upstream_threads, thread_name_prefix="upstream")
     accounts = Accounts(
         state_dir=settings.state_dir,
         local_home=settings.local_home,
         threads=threads,
         version=runtapd.__version__,
+        learn=learn,
     )
     sealer = Sealer.from_folder(settings.state_dir)
     limits = SoftLimits(settings.fresh_running_s, settings.fresh_list_s, settings.fresh_finished_s)
+    journal = Journal(
+        settings.state_dir / "journal.db", clock=time.time, new_id=lambda: secrets.token_hex(12)
+    )
+    await journal.open()
     partitions = Partitions(
         accounts,
         settings.state_dir / "cache",
         memory_bytes=settings.memory_cache_bytes,
         limits=limits,
         clock=time.time,
+        last_settled_at=journal.last_settled_at,
     )
-    journal = Journal(
-        settings.state_dir / "journal.db", clock=time.time, new_id=lambda: secrets.token_hex(12)
-    )
-    await journal.open()
     writes = Writes(journal, accounts, partitions, chance=random.random)
     accounts.on_login = writes.unblock
     overlay = Overlay(journal.open_patches)

@@ -13,7 +13,7 @@ from runtap.v1 import writes_pb2 as wpb
 from tests.rpc.conftest import StartDaemon
 from tests.support.local_server import LocalServer, start_local_server
 from tests.support.meddling_proxy import refuse
-from tests.support.writer import MUTATION, Writer, new_writer
+from tests.support.writer import MUTATION, Writer, lr_of, new_writer
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,8 @@ def mutations_at_server(writer: Writer) -> int:
 def test_killed_in_the_middle_of_a_write(
     start: StartDaemon, writer: Writer, point: str, with_etag: bool
 ) -> None:
-    etag = writer.read().etag if with_etag else ""
+    read = writer.read()
+    etag = read.etag if with_etag else ""
     before = mutations_at_server(writer)
     writer.daemon.stop()
     doomed = start(writer.daemon.home, {"RUNTAP_FAILPOINT": point})
@@ -57,6 +58,7 @@ def test_killed_in_the_middle_of_a_write(
     writer.restart(start(doomed.home))
     assert writer.wait_all() == wpb.WaitWritesResponse()
     assert writer.lr_at_server() == 0.2
+    assert lr_of(writer.read().config_json) == 0.2, "what the cache had on disk is older than the write"
     again = writer.update(request).write
     assert again.state == wpb.WRITE_STATE_APPLIED and again.attempts == 1
     assert mutations_at_server(writer) - before == 1

@@ -13,7 +13,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from grpc.aio import ServicerContext
@@ -59,7 +59,7 @@ class OddParts(Parts):
             time.sleep(3600)
 
 
-async def build(settings: Settings) -> Parts:
+async def build(settings: Settings, learn: Callable[[str], None]) -> Parts:
     return OddParts(services=[("runtap.v1.RunService", OddRuns())], capabilities=["runs.odd"])
 
 

@@ -246,6 +246,8 @@ class _Disk:
 
     async def close(self) -> None:
         """Writes what is still to be written and closes the file."""
+        if self._closed:
+            return
         self._closed = True
         self._thread.submit(self._close_store)
         await asyncio.to_thread(self._thread.shutdown, wait=True)

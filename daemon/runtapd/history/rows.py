@@ -12,6 +12,7 @@ from runtapd.model import jsontext
 
 Row = dict[str, Any]
 ABSENT = object()
+_CLOCK = ("_runtime", "_timestamp")
 
 
 async def parse_rows(texts: Sequence[str]) -> list[Row]:
@@ -59,10 +60,14 @@ def value_at(row: Row, key: str) -> Any:
 
 
 def choose(rows: Sequence[Row], keys: Sequence[str], *, inner: bool, always: Sequence[str]) -> list[Row]:
-    """Returns the rows that have any (or, with `inner`, all) of the keys, holding only those and `always`."""
+    """Returns the rows that have any (or, with `inner`, all) of the keys, holding only those and `always`.
+
+    The clock's keys, which every row has, decide nothing unless nothing else was asked for.
+    """
+    deciding = [key for key in keys if key not in _CLOCK] or list(keys)
     chosen = []
     for row in rows:
         found = {key: value for key in keys if (value := value_at(row, key)) is not ABSENT}
-        if len(found) == len(keys) if inner else found:
+        if len(found) == len(keys) if inner else any(key in found for key in deciding):
             chosen.append({key: row[key] for key in always if key in row} | found)
     return chosen

@@ -94,9 +94,11 @@ class Partitions:
         memory_bytes: int,
         limits: SoftLimits,
         clock: Callable[[], float],
+        last_settled_at: Callable[[str], float],
     ) -> None:
         self.limits = limits
         self.clock = clock
+        self._last_settled_at = last_settled_at
         self._accounts = accounts
         self._folder = folder
         self._memory_bytes = memory_bytes
@@ -113,6 +115,8 @@ class Partitions:
                 memory_bytes=self._memory_bytes,
                 clock=self.clock,
             )
+            # Own writes may have ended before this cache was there to hear of it: after a restart, say.
+            cache.floor = self._last_settled_at(account.account_id)
             partition = Partition(account, cache, Flights(self.clock), Flights(self.clock))
             self._partitions[account.account_id] = partition
         partition.account = account

@@ -63,8 +63,15 @@ class Accounts:
     """Finds, makes and forgets accounts."""
 
     def __init__(
-        self, *, state_dir: Path, local_home: Path, threads: ThreadPoolExecutor, version: str
+        self,
+        *,
+        state_dir: Path,
+        local_home: Path,
+        threads: ThreadPoolExecutor,
+        version: str,
+        learn: Callable[[str], None] = lambda key: None,
     ) -> None:
+        self._learn = learn
         self._file = state_dir / "accounts.json"
         self._local_home = local_home
         self._threads = threads
@@ -212,6 +219,7 @@ class Accounts:
         self._by_key[_fingerprint(account.base_url, key)] = account.account_id
 
     def _channel(self, base_url: str, key: str) -> Channel:
+        self._learn(key)
         return Channel(base_url, key, self._user_agent, self._threads)
 
     def _key_on_disk(self, account: Account) -> str:

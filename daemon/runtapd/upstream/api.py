@@ -29,6 +29,8 @@ class Wait:
     deadline: float
     """In the running loop's time (`loop.time()`)."""
     urgency: Urgency = Urgency.INTERACTIVE
+    once: bool = False
+    """True for those who try again by themselves, and would rather hear at once what went wrong."""
 
     def join(self, other: Wait) -> None:
         """Takes in another waiter."""

@@ -66,7 +66,7 @@ class Channel:
             # A time that ran out says less than what the tries before it met.
             fault = fault if errors and isinstance(found, faults.UpstreamTimeout) else found
             invalid += isinstance(found, faults.InvalidAnswer)
-            if once or not isinstance(found, _AGAIN) or invalid == MOST_INVALID_ANSWERS:
+            if once or wait.once or not isinstance(found, _AGAIN) or invalid == MOST_INVALID_ANSWERS:
                 raise fault
             errors += found.retry_after_s is None
             again = retry.decide(

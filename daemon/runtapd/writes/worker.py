@@ -98,4 +98,4 @@ def _read_timeout_s(failures: int) -> float:
 
 
 def _wait(seconds: float) -> Wait:
-    return Wait(asyncio.get_running_loop().time() + seconds)
+    return Wait(asyncio.get_running_loop().time() + seconds, once=True)
