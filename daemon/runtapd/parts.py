@@ -5,6 +5,7 @@ The inner half of the wiring in `app.py`; nothing else constructs these. Owns al
 
 from __future__ import annotations
 
+import asyncio
 import random
 import secrets
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 
 import runtapd
 from runtapd.cache.policy import SoftLimits
+from runtapd.history import encode
 from runtapd.journal import Journal
 from runtapd.paging import Sealer
 from runtapd.reads.histories import HistoryReads
@@ -31,6 +33,7 @@ from runtapd.upstream.accounts import Accounts
 from runtapd.writes import Writes
 
 WRITES_GRACE_S = 2.0
+WARM_UP_AFTER_S = 1.0
 
 
 @dataclass(kw_only=True)
@@ -54,8 +57,10 @@ class WholeParts(Parts):
     journal: Journal
     writes: Writes
     threads: ThreadPoolExecutor
+    warm_up: asyncio.TimerHandle
 
     async def close(self) -> None:
+        self.warm_up.cancel()
         await self.writes.close(WRITES_GRACE_S)
         await self.journal.close()
         await self.partitions.close()
@@ -125,6 +130,8 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
         journal=journal,
         writes=writes,
         threads=threads,
+        # Not at once: whoever starts a daemon waits for its first answer.
+        warm_up=asyncio.get_running_loop().call_later(WARM_UP_AFTER_S, threads.submit, encode.load),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runtapd.history.rows import choose
 
-ROWS = [
+ROWS: list[dict[str, object]] = [
     {"_step": 0, "_timestamp": 10.0, "loss": 1},
     {"_step": 1, "_timestamp": 11.0, "acc": None},
     {"_step": 2, "_timestamp": 12.0, "deep": {"x": {"y": 3}}},

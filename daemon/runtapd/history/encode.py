@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from runtapd.history.columns import ColumnData, Kind
 
 
+def load() -> None:
+    """Loads pyarrow before anybody waits for it."""
+    import pyarrow  # noqa: F401
+
+
 def arrow_ipc(columns: Sequence[ColumnData]) -> bytes:
     """Returns the columns as one self-contained Arrow IPC stream, as `HISTORY_FORMAT_ARROW` describes it."""
     import pyarrow as pa  # 150 ms: not at the daemon's start

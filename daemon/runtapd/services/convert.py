@@ -29,10 +29,8 @@ def wishes(options: common_pb2.ReadOptions) -> Wishes:
     """Reads ReadOptions; raises InvalidRequest when it contradicts itself."""
     if options.cache_only and options.no_cache:
         raise InvalidRequest("cache_only and no_cache exclude each other", field="options")
-    if options.HasField("max_age") and options.max_age.ToNanoseconds() < 0:
-        raise InvalidRequest("max_age is negative", field="options.max_age")
     return Wishes(
-        max_age_s=seconds(options.max_age) if options.HasField("max_age") else None,
+        max_age_s=seconds("options.max_age", options.max_age) if options.HasField("max_age") else None,
         cache_only=options.cache_only,
         no_cache=options.no_cache,
         allow_stale_on_error=options.allow_stale_on_error,
@@ -57,9 +55,12 @@ def timestamp(unix_seconds: float) -> Timestamp:
     return moment
 
 
-def seconds(duration: Duration) -> float:
-    """Reads a duration."""
-    return duration.ToNanoseconds() / 1e9
+def seconds(field: str, duration: Duration) -> float:
+    """Reads a span of time; raises InvalidRequest for a negative one."""
+    value: float = duration.seconds + duration.nanos / 1e9
+    if value < 0:
+        raise InvalidRequest(f"{field} is {value:g} s; it cannot be negative", field=field)
+    return value
 
 
 def path_of_run(path: str, defaults: common_pb2.PathDefaults, account: Account) -> RunPath:

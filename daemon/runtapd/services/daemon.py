@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc.aio import ServicerContext
 
 import runtapd
@@ -19,6 +18,7 @@ from runtapd.faults import InvalidRequest, PreconditionFailed
 from runtapd.life import DEFAULT_GRACE_S, Life
 from runtapd.limits import Client
 from runtapd.services.calls import Call
+from runtapd.services.convert import timestamp
 from runtapd.services.vitals import AccountVitals, Vitals
 from runtapd.settings import LOG_LEVELS, Settings
 
@@ -111,7 +111,7 @@ class DaemonService:
         )
         status.loop_lag.FromNanoseconds(int(self._lag.lag_s * 1e9))
         if (left := self._life.idle_left_s()) is not None:
-            status.idle_exit_at.CopyFrom(_timestamp(time.time() + left))
+            status.idle_exit_at.CopyFrom(timestamp(time.time() + left))
         return status
 
     async def Attach(
@@ -139,7 +139,7 @@ class DaemonService:
         self, request: pb.FlushCacheRequest, context: ServicerContext[Any, Any]
     ) -> pb.FlushCacheResponse:
         not_before = await self._vitals.flush(request.account_id)
-        return pb.FlushCacheResponse(not_before=_timestamp(not_before))
+        return pb.FlushCacheResponse(not_before=timestamp(not_before))
 
     async def GetCacheUsage(
         self, request: pb.GetCacheUsageRequest, context: ServicerContext[Any, Any]
@@ -172,7 +172,7 @@ class DaemonService:
             capabilities=self._identity.capabilities,
             instance_id=self._identity.instance_id,
             pid=os.getpid(),
-            started_at=_timestamp(self._identity.started_at),
+            started_at=timestamp(self._identity.started_at),
             executable=sys.executable,
         )
 
@@ -216,12 +216,6 @@ def _grace_s(request: pb.ShutdownRequest) -> float:
             f"grace is {grace_s:g} s; it must be between 0 and {LONGEST_GRACE_S:g} s", field="grace"
         )
     return grace_s
-
-
-def _timestamp(seconds: float) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromNanoseconds(int(seconds * 1e9))
-    return timestamp
 
 
 def _client_status(client: Client) -> pb.ClientStatus:

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from runtap.v1 import runs_pb2, writes_pb2
 from runtapd.faults import InvalidRequest, PreconditionFailed
 from runtapd.journal import Entry, WriteState
 from runtapd.model import jsontext
 from runtapd.model.patch import FIELDS, Conflict, Edit, Expectation, Patch
+from runtapd.services.convert import seconds, timestamp
 from runtapd.writes import Writes
 
 DEFAULT_WAIT_S = 30.0
@@ -87,7 +85,7 @@ def write_message(entry: Entry) -> writes_pb2.Write:
         request_id=entry.request_id,
         run_path=entry.path,
         state=writes_pb2.WriteState.ValueType(entry.state),
-        accepted_at=_timestamp(entry.accepted_at),
+        accepted_at=timestamp(entry.accepted_at),
         attempts=entry.attempts,
         message=entry.message or _WAITING.get(entry.state, ""),
         fields=entry.patch.touched(),
@@ -95,16 +93,8 @@ def write_message(entry: Entry) -> writes_pb2.Write:
         not_honoured=[_conflict(conflict) for conflict in entry.not_honoured],
     )
     if entry.settled_at is not None:
-        message.settled_at.CopyFrom(_timestamp(entry.settled_at))
+        message.settled_at.CopyFrom(timestamp(entry.settled_at))
     return message
-
-
-def seconds(field: str, duration: Duration) -> float:
-    """Reads a time to wait; raises InvalidRequest for a negative one."""
-    value: float = duration.seconds + duration.nanos / 1e9
-    if value < 0:
-        raise InvalidRequest(f"{field} is {value:g} s; it cannot be negative", field=field)
-    return value
 
 
 def _wait_s(request: runs_pb2.UpdateRunRequest) -> float:
@@ -261,9 +251,3 @@ def _conflict(conflict: Conflict) -> writes_pb2.Conflict:
         mine_json=conflict.mine_json,
         base_json=conflict.base_json,
     )
-
-
-def _timestamp(at: float) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromNanoseconds(int(at * 1e9))
-    return timestamp

@@ -13,7 +13,8 @@ from runtapd.journal import Journal, WriteState
 from runtapd.model.paths import RunPath, run_path
 from runtapd.paging import Sealer
 from runtapd.services.calls import Call
-from runtapd.services.updates import ANSWER_TIME_S, DEFAULT_WAIT_S, seconds, write_message
+from runtapd.services.convert import seconds
+from runtapd.services.updates import ANSWER_TIME_S, DEFAULT_WAIT_S, write_message
 from runtapd.writes import Writes
 
 _PAGE = 100
