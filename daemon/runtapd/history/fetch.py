@@ -1,8 +1,8 @@
 """Fetching all rows of a step range from a server that only ever answers "about so many rows".
 
-A range is proven complete when fewer rows came than were asked for, or when it has no more steps than that; otherwise
-the server may have sampled, and a smaller range is asked for. Gaps cost nothing: ranges grow while rows are sparse.
-Rows that are large are asked for fewer at a time.
+A range is proven complete when fewer rows came than were asked for, or exactly one for every step; otherwise the
+server may have sampled, and a smaller range is asked for: the sample itself tells where the rows lie. Ranges grow while
+rows are sparse, so that gaps cost next to nothing. Rows that are large are asked for fewer at a time.
 """
 
 from __future__ import annotations
@@ -36,30 +36,33 @@ class Window:
         if not line_count:
             return Window(steps, page_rows)
         return Window(
-            max(_proven(page_rows), min(steps, steps * page_rows * 9 // (line_count * 10))), page_rows
+            max(1, page_rows - 1, min(steps, steps * page_rows * 9 // (line_count * 10))), page_rows
         )
 
     def after(self, rows: int) -> Window:
         """Adapts to the number of rows the last complete range held."""
+        if not rows:
+            return Window(self.steps * 64, self.rows)  # a gap; going too far costs a request or two
         if rows * 4 < self.rows:
             return Window(self.steps * 4, self.rows)
         if rows * 2 < self.rows:
             return Window(self.steps * 2, self.rows)
         return self
 
-    def narrower(self) -> Window:
-        """After an answer that may be a sample. Below a page of steps no answer can be one."""
-        return Window(max(_proven(self.rows), self.steps // 4), self.rows)
+    def narrower(self, asked: int, found: list[int]) -> Window:
+        """After an answer that may be a sample of the rows in `asked` steps; `found` are its steps, from the first one
+        asked for on."""
+        proven = max(1, self.rows - 1)  # so few steps, at a row each, are no sample
+        smallest = proven if asked > proven else 1
+        quarter = found[len(found) // 4] + 1 if len(found) > 3 else asked
+        # A quarter of the rows, wherever they lie; where the answer does not tell, half the steps.
+        steps = quarter if found and quarter <= found[-1] else asked // 2
+        return Window(max(smallest, steps), self.rows)
 
     def with_rows_of(self, mean_bytes: int, page_rows: int) -> Window:
         """Asks for fewer rows when they are large, and for more again when they are not."""
         rows = max(1, min(page_rows, PAGE_BYTES // max(1, mean_bytes)))
         return self if rows == self.rows else Window(max(1, self.steps * rows // self.rows), rows)
-
-
-def _proven(rows: int) -> int:
-    """Returns the steps that are complete whatever the server does, when so many rows are asked for."""
-    return max(1, rows - 1)
 
 
 async def steps(
@@ -77,13 +80,13 @@ async def steps(
     while begin < end:
         stop = min(end, begin + window.steps)
         texts = await upstream.history(path, min_step=begin, max_step=stop, samples=window.rows, wait=waits())
-        if len(texts) >= window.rows and stop - begin > len(texts) and stop - begin > _proven(window.rows):
-            window = window.narrower()
-            continue
-        count, size = len(texts), sum(map(len, texts))
-        rows = await parse_rows(texts)
+        rows = [row for row in await parse_rows(texts) if begin <= row.get("_step", begin) < stop]
+        count, size, asked = len(texts), sum(map(len, texts)), stop - begin
         del texts
-        yield [row for row in rows if begin <= row.get("_step", begin) < stop], stop
+        if count >= window.rows and count != asked and asked > 1:
+            window = window.narrower(asked, [row.get("_step", begin) - begin for row in rows])
+            continue
+        yield rows, stop
         begin = stop
         window = window.after(count)
         if count:

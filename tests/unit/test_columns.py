@@ -1,0 +1,185 @@
+"""Rows as typed columns, and columns as messages: nothing lost, nothing mixed up, nothing too large."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtap.v1 import history_pb2 as pb
+from runtapd.history.columns import ColumnData, Kind, columns_of
+from runtapd.history.encode import arrow_ipc
+from runtapd.history.rows import Row
+from runtapd.model import jsontext
+from runtapd.reads.histories import portion
+from runtapd.services.history import column_batch
+
+MISSING = "missing"  # as a cell of the tests below; no value of theirs
+
+
+def column(*values: Any) -> ColumnData:
+    rows = [{"_step": i} | ({} if value is MISSING else {"k": value}) for i, value in enumerate(values)]
+    return next(column for column in columns_of(rows) if column.key == "k")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "cells"),
+    [
+        ([1, 2], Kind.INT64, [1, 2]),
+        ([1, 2.5], Kind.DOUBLE, [1.0, 2.5]),
+        ([1.0, None, MISSING], Kind.DOUBLE, [1.0, None, None]),
+        ([True, False], Kind.BOOL, [True, False]),
+        (["a", ""], Kind.STRING, ["a", ""]),
+        ([None, None], Kind.DOUBLE, [None, None]),
+        ([1, "NaN"], Kind.DOUBLE, [1.0, math.nan]),
+        (["Infinity", "-Infinity", 2], Kind.DOUBLE, [math.inf, -math.inf, 2.0]),
+        (["NaN", "text"], Kind.STRING, ["NaN", "text"]),
+        ([1, "text"], Kind.JSON, ["1", '"text"']),
+        ([1, True], Kind.JSON, ["1", "true"]),
+        ([{"a": 1}, [1]], Kind.JSON, ['{"a":1}', "[1]"]),
+        ([{"a": math.nan}], Kind.JSON, ['{"a":"NaN"}']),
+        ([2**63], Kind.JSON, [str(2**63)]),
+        ([2**63 - 1, -(2**63)], Kind.INT64, [2**63 - 1, -(2**63)]),
+        ([2**53 + 1, 0.5], Kind.JSON, [str(2**53 + 1), "0.5"]),
+        ([2**53, 0.5], Kind.DOUBLE, [2.0**53, 0.5]),
+        (["a\ud800"], Kind.STRING, ["a\ufffd"]),
+        ([["\ud800"]], Kind.JSON, ['["\ufffd"]']),
+    ],
+)
+def test_types(values: list[Any], kind: Kind, cells: list[Any]) -> None:
+    found = column(*values)
+    assert (found.kind, repr(found.values)) == (kind, repr(cells))
+
+
+def test_missing_null_and_nan_are_three_things() -> None:
+    found = column(1.5, None, MISSING, math.nan, "NaN")
+    assert (found.nulls, found.missing()) == ([1], [2])
+    assert [i for i, value in enumerate(found.values) if value is not None and math.isnan(value)] == [3, 4]
+
+
+def test_the_order_of_columns() -> None:
+    rows: list[Row] = [{"b": 1, "_timestamp": 1, "_step": 0}, {"_runtime": 2, "a": 1, "_step": 1}]
+    assert [c.key for c in columns_of(rows)] == ["_step", "b", "a", "_runtime", "_timestamp"]
+    assert [c.key for c in columns_of(rows, ["a"])] == ["_step", "a", "b", "_runtime", "_timestamp"]
+    assert columns_of([{}, {}]) == []
+
+
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**66), 2**66)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["NaN", "Infinity"])
+    | st.lists(st.integers(), max_size=2)
+    | st.dictionaries(st.text(max_size=2), st.floats(), max_size=2)
+)
+ROWS = st.lists(
+    st.dictionaries(st.sampled_from(["a", "b", "_runtime", "x.y"]), VALUES), min_size=1, max_size=8
+)
+
+
+def plain(value: Any) -> Any:
+    """A cell as anybody may compare it: NaN by name, whole numbers as such."""
+    spelled = jsontext.spelled_out(value)
+    return int(spelled) if isinstance(spelled, float) and spelled.is_integer() else spelled
+
+
+def expected(rows: list[Row]) -> list[dict[str, Any]]:
+    return [{key: _compared(value) for key, value in row.items()} for row in rows]
+
+
+def _compared(value: Any) -> Any:
+    return json.loads(jsontext.encodable(jsontext.dumps(plain(value))))
+
+
+def from_arrow(data: bytes) -> list[dict[str, Any]]:
+    table = pa.ipc.open_stream(data).read_all()
+    rows: list[dict[str, Any]] = [{} for _ in range(table.num_rows)]
+    for field, cells in zip(table.schema, table.columns, strict=True):
+        metadata = field.metadata or {}
+        nulls = {int(i) for i in metadata.get(b"runtap.nulls", b"").decode().split(",") if i}
+        for i, cell in enumerate(cells.to_pylist()):
+            if cell is not None:
+                rows[i][field.name] = json.loads(cell) if metadata.get(b"runtap.json") == b"1" else cell
+            elif i in nulls:
+                rows[i][field.name] = None
+    return rows
+
+
+def from_messages(batch: pb.ColumnBatch) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [{} for _ in range(batch.row_count)]
+    for column in batch.columns:
+        kind = column.WhichOneof("values")
+        assert kind is not None
+        values = getattr(column, kind).values
+        assert len(values) == batch.row_count
+        for i, value in enumerate(values):
+            if _bit(column.null, i, empty=False):
+                rows[i][column.key] = None
+            elif _bit(column.present, i, empty=True):
+                rows[i][column.key] = json.loads(value) if kind == "jsons" else value
+    return rows
+
+
+def _bit(bits: bytes, i: int, *, empty: bool) -> bool:
+    return bool(bits[i // 8] >> (i % 8) & 1) if bits else empty
+
+
+@given(ROWS)
+@settings(max_examples=150, deadline=None)
+def test_every_cell_survives_both_formats(rows: list[Row]) -> None:
+    rows = [row | {"_step": i} for i, row in enumerate(rows)]
+    columns = columns_of(rows)
+    for read in (from_arrow(arrow_ipc(columns)), from_messages(column_batch(columns))):
+        assert expected(read) == expected(rows)
+
+
+def sizes(rows: list[Row]) -> list[int]:
+    found = []
+    for group in portion(rows, ()):
+        for columns in group:
+            assert columns[0].key == "_step"
+            found.append(max(len(arrow_ipc(columns)), column_batch(columns).ByteSize()))
+    return found
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"_step": i, "text": "x" * 9000} for i in range(1000)],
+        [{"_step": i, "text": "语" * 3000} for i in range(1000)],
+        [{"_step": i, "h": {"bins": list(range(900))}} for i in range(1000)],
+        [{"_step": 1} | {f"layers/{i:05}/weight": i * 0.5 for i in range(12_000)}],
+        [{"_step": 1} | {f"layers/{i:05}/weight": None for i in range(12_000)}],
+        [{"_step": s} | {f"k{i}": -s for i in range(300)} for s in range(1000)],
+        [{"_step": s, "n": None} for s in range(100_000)],
+        [{"_step": s} | {f"t{i}": "" for i in range(30)} for s in range(4000)],
+    ],
+    ids=["ascii", "wide characters", "nested", "many columns", "many nulls", "both", "null rows", "empty texts"],
+)  # fmt: skip
+def test_no_message_passes_two_mebibytes(rows: list[Row]) -> None:
+    assert max(sizes(rows)) < 2 * 2**20
+    total = sum(group[0][0].values != [] and len(group[0][0].values) for group in portion(rows, ()))
+    assert total == len(rows)
+
+
+def test_a_single_huge_value_goes_alone_with_its_step() -> None:
+    rows: list[Row] = [
+        {"_step": 0, "small": 1, "huge": "x" * 5_000_000, "other": 2},
+        {"_step": 1, "small": 3},
+    ]
+    groups = portion(rows, ())
+    assert [[[c.key for c in columns] for columns in group] for group in groups] == [
+        [["_step", "small"], ["_step", "huge"], ["_step", "other"]],
+        [["_step", "small"]],
+    ]
+
+
+def test_rows_without_any_key_are_no_portion() -> None:
+    assert portion([], ()) == [] == portion([{}, {}], ())

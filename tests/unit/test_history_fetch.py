@@ -1,0 +1,268 @@
+"""Whole histories from servers that give samples, with few requests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtapd.faults import InvalidAnswer
+from runtapd.history import fetch
+from runtapd.history.rows import Row, choose, parse_rows
+from runtapd.model import encode
+from runtapd.model.freshness import Freshness, Source
+from runtapd.model.paths import RunPath
+from runtapd.reads.histories import Batch, HistoryQuery, Position, _Reader
+from runtapd.upstream.api import Wait
+from tests.support.runs import make_run
+
+PATH = RunPath("team", "vision", "r1")
+
+
+class Server:
+    """Rows of one run, sampled when more than asked for match; `cap` never gives more."""
+
+    def __init__(self, rows: list[Row], cap: int = 10**9) -> None:
+        self.rows, self.cap = rows, cap
+        self.asked: list[tuple[int, int, int]] = []
+
+    async def history(
+        self, path: RunPath, *, min_step: int, max_step: int, samples: int, wait: Wait
+    ) -> Sequence[str]:
+        self.asked.append((min_step, max_step, samples))
+        assert len(self.asked) < 500, "this does not end"
+        found = [row for row in self.rows if min_step <= row["_step"] < max_step]
+        return [json.dumps(row) for row in self._sampled(found, min(samples, self.cap))]
+
+    async def events(self, path: RunPath, *, samples: int, wait: Wait) -> Sequence[str]:
+        return [json.dumps(row) for row in self._sampled(self.rows, min(samples, self.cap))]
+
+    @staticmethod
+    def _sampled(rows: list[Row], samples: int) -> list[Row]:
+        if len(rows) <= samples:
+            return rows
+        return [rows[i * len(rows) // samples] for i in range(samples)]
+
+    def fetched(self, *, page_rows: int = 1000, counted: bool = True, begin: int = 0) -> list[Row]:
+        async def all_rows() -> list[Row]:
+            end = self.rows[-1]["_step"] + 1 if self.rows else 0
+            pages = fetch.steps(
+                self,  # type: ignore[arg-type]  # of Upstream, what histories need
+                PATH,
+                begin=begin,
+                end=end,
+                line_count=len(self.rows) if counted else None,
+                page_rows=page_rows,
+                waits=lambda: Wait(0.0),
+            )
+            return [row async for page, _ in pages for row in page]
+
+        return asyncio.run(all_rows())
+
+
+def rows_at(*steps: int) -> list[Row]:
+    return [{"_step": step, "loss": 1 / (step + 1)} for step in steps]
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize(
+    ("steps", "page_rows", "most"),
+    [
+        (range(5000), 1000, 10),
+        (range(1000), 1000, 3),  # as many rows as asked for, and no sample
+        (range(999), 1000, 3),
+        (range(0, 10**12, 10**10), 1000, 1),
+        ([0, 10**12], 1000, 1),
+        (range(0, 10**7, 10**4), 1000, 8),
+        ([*range(2500), 10**9, *range(10**12, 10**12 + 2500)], 1000, 30),
+        (range(30), 1, 60),
+        (range(30), 2, 60),
+        ([0], 1, 1),
+        ([], 1000, 0),
+    ],
+    ids=[
+        "dense", "a page", "under a page", "1e12 steps", "two rows", "sparse", "clusters", "pages of one",
+        "pages of two", "one row", "none",
+    ],
+)  # fmt: skip
+def test_every_row_once_with_few_requests(
+    steps: Sequence[int], page_rows: int, most: int, counted: bool
+) -> None:
+    server = Server(rows_at(*steps))
+    assert server.fetched(page_rows=page_rows, counted=counted) == server.rows
+    assert len(server.asked) <= most + 12 * (not counted)
+
+
+@given(
+    st.sets(st.integers(0, 3000), max_size=60) | st.sets(st.integers(0, 2**50), max_size=60),
+    st.integers(1, 40),
+    st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_any_steps_at_any_page_size(steps: set[int], page_rows: int, counted: bool) -> None:
+    server = Server(rows_at(*sorted(steps)))
+    assert server.fetched(page_rows=page_rows, counted=counted) == server.rows
+
+
+def test_several_rows_of_one_step_are_kept() -> None:
+    server = Server([{"_step": step, "i": i} for step in range(10) for i in range(3)])
+    assert server.fetched(page_rows=5) == server.rows
+
+
+def test_large_rows_come_fewer_at_a_time() -> None:
+    server = Server([{"_step": i, "image": "x" * 10_000} for i in range(2500)])
+    assert server.fetched() == server.rows
+    largest = max(sum(low <= row["_step"] < high for row in server.rows) for low, high, _ in server.asked[1:])
+    assert largest * 10_000 <= fetch.PAGE_BYTES
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "7", "null", '{"_step": "x"}', '{"_step": 1.5}', '{"_step": true}', "{", "[" * 5000]
+)
+def test_rows_that_are_none_are_an_invalid_answer(text: str) -> None:
+    with pytest.raises(InvalidAnswer):
+        asyncio.run(parse_rows(['{"_step": 1}', text]))
+
+
+def test_rows_as_servers_write_them() -> None:
+    texts = ['{"_step": 2.0, "a": NaN}', '{"_step": 1, "n": 123456789012345678901}', '{"_step": null}']
+    rows = asyncio.run(parse_rows(texts))
+    assert [row.get("_step") for row in rows] == [None, 1, 2]
+    assert rows[1]["n"] == 123456789012345678901
+
+
+def test_choosing_keys() -> None:
+    rows: list[Row] = [
+        {"_step": 0, "a": 1, "b": None},
+        {"_step": 1, "a": {"x": 1}, "a.x": 2},
+        {"_step": 2, "a": {"x": 3}},
+        {"_step": 3, "c": 1},
+    ]
+    assert choose(rows, ["a", "b"], inner=True, always=["_step"]) == [{"_step": 0, "a": 1, "b": None}]
+    assert choose(rows, ["b", "c"], inner=False, always=["_step"]) == [
+        {"_step": 0, "b": None},
+        {"_step": 3, "c": 1},
+    ]
+    assert choose(rows, ["a.x"], inner=True, always=[]) == [{"a.x": 2}, {"a.x": 3}]
+
+
+class _Part:
+    """A partition, as far as histories need one."""
+
+    def __init__(self, server: Server) -> None:
+        self.upstream = server
+
+
+def batches(server: Server, query: HistoryQuery, resume: Position | None = None, **run: Any) -> list[Batch]:
+    steps = [row["_step"] for row in server.rows if "_step" in row]
+    fields: dict[str, Any] = {"history_line_count": len(server.rows)} | run
+    record = encode.record_of(
+        make_run(**{k: v for k, v in fields.items() if k != "last_step"}),
+        app_url="https://x",
+        fetched_at=1,
+        last_step=fields.get("last_step", max(steps, default=None)),
+    )
+
+    async def read() -> list[Batch]:
+        reader = _Reader(
+            _Part(server),  # type: ignore[arg-type]
+            query,
+            record,
+            Freshness(1.0, Source.UPSTREAM),
+            lambda: Wait(0.0),
+        )
+        return [batch async for batch in reader.batches(resume)]
+
+    return asyncio.run(read())
+
+
+def cells(found: list[Batch], key: str) -> list[Any]:
+    return [
+        value for batch in found for column in batch.columns if column.key == key for value in column.values
+    ]
+
+
+def test_the_end_says_how_much_there_was() -> None:
+    server = Server(rows_at(*range(2500)))
+    found = batches(server, HistoryQuery(PATH))
+    assert cells(found, "_step") == list(range(2500))
+    end = found[-1]
+    assert (end.rows, end.done, end.total, end.exact, end.unknown_keys) == (0, 2500, 2500, True, ())
+    assert [batch.total for batch in found] == [2500] * len(found)
+
+
+def test_a_server_that_gives_less_than_it_counts_is_not_exact() -> None:
+    server = Server(rows_at(*range(0, 9000, 3)), cap=400)
+    found = batches(server, HistoryQuery(PATH))
+    assert not found[-1].exact and found[-1].done < 3000
+    assert batches(server, HistoryQuery(PATH, page_rows=400))[-1].exact
+
+
+def test_an_interrupted_read_goes_on_with_all_it_knew() -> None:
+    server = Server([{"_step": i} | ({"early": 1} if i < 3 else {"late": 2}) for i in range(40)])
+    query = HistoryQuery(PATH, keys=("early", "late", "never"), page_rows=7)
+    whole = batches(server, query)
+    assert whole[-1].unknown_keys == ("never",)
+    places = [i for i, batch in enumerate(whole) if batch.resume]
+    assert len(places) > 3
+    for i in places:
+        rest = batches(server, query, whole[i].resume)
+        assert cells(whole[: i + 1], "_step") + cells(rest, "_step") == list(range(40))
+        assert [(b.done, b.group, b.exact) for b in rest] == [
+            (b.done, b.group, b.exact) for b in whole[i + 1 :]
+        ]
+        assert rest[-1].unknown_keys == ("never",)
+
+
+@pytest.mark.parametrize("last_rows", [1, 10, 39, 40, 1000])
+@pytest.mark.parametrize("gap", [1, 7, 10**9])
+def test_the_last_rows_of_a_range(last_rows: int, gap: int) -> None:
+    server = Server(rows_at(*range(0, 40 * gap, gap)))
+    found = batches(server, HistoryQuery(PATH, last_rows=last_rows))
+    assert cells(found, "_step") == [row["_step"] for row in server.rows[-last_rows:]]
+    assert len(server.asked) < 8
+    within = batches(server, HistoryQuery(PATH, last_rows=last_rows, min_step=10 * gap, max_step=20 * gap))
+    assert cells(within, "_step") == [step * gap for step in range(10, 20)][-last_rows:]
+
+
+def test_a_range() -> None:
+    server = Server(rows_at(*range(100)))
+    found = batches(server, HistoryQuery(PATH, min_step=20, max_step=30))
+    assert cells(found, "_step") == list(range(20, 30))
+    assert (found[0].total, found[-1].total, found[-1].exact) == (None, 10, True)
+    assert cells(batches(server, HistoryQuery(PATH, min_step=500)), "_step") == []
+
+
+@pytest.mark.parametrize("lines", [25, None])
+def test_without_a_last_step_the_rows_are_found_all_the_same(lines: int | None) -> None:
+    server = Server(rows_at(*range(0, 2500, 100)))
+    found = batches(server, HistoryQuery(PATH, page_rows=10), last_step=None, history_line_count=lines)
+    assert cells(found, "_step") == list(range(0, 2500, 100))
+
+
+def test_nothing_was_logged() -> None:
+    server = Server([])
+    found = batches(server, HistoryQuery(PATH, keys=("a",)))
+    assert [batch.rows for batch in found] == [0] and not server.asked
+    assert found[0].unknown_keys == ("a",)
+
+
+def test_system_metrics_say_when_they_are_a_sample() -> None:
+    rows: list[Row] = [{"_timestamp": i, "cpu": i} for i in range(50)]
+    found = batches(Server(rows), HistoryQuery(PATH, system=True))
+    assert cells(found, "cpu") == list(range(50)) and found[-1].exact
+    many: list[Row] = [{"_timestamp": i} for i in range(fetch.SYSTEM_ROWS + 5)]
+    assert not batches(Server(many), HistoryQuery(PATH, system=True))[-1].exact
+    last = batches(Server(rows), HistoryQuery(PATH, system=True, last_rows=3, keys=("cpu",)))
+    assert cells(last, "cpu") == [47, 48, 49] and cells(last, "_timestamp") == [47, 48, 49]
+
+
+def test_a_position_is_only_values() -> None:
+    position = Position(1, "s", 2, 3, 4, 5, (6,))
+    assert replace(position) == position
