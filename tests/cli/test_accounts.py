@@ -63,11 +63,13 @@ def test_local_status_of_a_home_without_one(tmp_path: Path) -> None:
         assert empty.processes() == []
 
 
-def test_local_use_makes_it_the_default_of_raw_calls(place: Place, url: str) -> None:
+def test_local_use_makes_it_what_is_used_by_default(place: Place, url: str) -> None:
     used = place.runtap("local", "use", "--json").json()
     assert used["account"]["is_default"] is True
     assert used["account"]["base_url"] == url
-    assert f"Calls that name no account now act as local on {url}.\n" in place.runtap("local", "use").out
+    said = f"Programs that name neither a server nor a key now read {url} as local.\n"
+    assert said in place.runtap("local", "use").out
+    assert place.runtap("whoami", "--json").json()["base_url"] == url
     assert [a["is_default"] for a in place.runtap("status", "--json").json()["accounts"]] == [True]
 
 

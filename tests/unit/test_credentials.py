@@ -165,6 +165,24 @@ def test_settings_files(caller: Caller) -> None:
         caller.resolve("")
 
 
+def test_a_chosen_local_server_is_meant_by_those_who_name_neither_server_nor_key(caller: Caller) -> None:
+    caller.local_home.mkdir()
+    info = {"url": "http://127.0.0.1:20000", "api_key": key("local")}
+    (caller.local_home / "local.json").write_text(json.dumps(info))
+    caller.netrc(f"machine api.wandb.ai login user password {key('cloud')}\n")
+
+    def server(api_key: str = "", base_url: str = "", *, chosen: bool = True) -> str:
+        around = Surroundings(caller.variables, str(caller.cwd))
+        return credentials.resolve(base_url, api_key, around, caller.local_home, local_chosen=chosen).base_url
+
+    assert server() == "http://127.0.0.1:20000"
+    assert server(chosen=False) == DEFAULT_BASE_URL
+    assert server(api_key=key("argument")) == DEFAULT_BASE_URL
+    assert server(base_url="https://api.wandb.ai") == DEFAULT_BASE_URL
+    caller.variables["WANDB_API_KEY"] = key("environment")
+    assert server() == DEFAULT_BASE_URL
+
+
 def test_a_key_in_a_settings_file_is_only_for_its_own_server(caller: Caller) -> None:
     caller.settings("base_url = https://one.example\napi_key = " + key("one"))
     caller.settings("base_url = https://two.example", workspace=True)

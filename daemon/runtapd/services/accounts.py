@@ -59,6 +59,7 @@ class AccountService:
             around,
             self._local_home,
             self._accounts.stored_key,
+            self._accounts.local_chosen,
         )
         account = await self._accounts.login(
             found,

@@ -98,6 +98,13 @@ class Accounts:
         """The account of calls that name none; empty when there is none."""
         return self._default
 
+    @property
+    def local_chosen(self) -> bool:
+        """True when the default account is one of the local server on this machine."""
+        default = self._accounts.get(self._default)
+        found = credentials.local_server(self._local_home) if default else None
+        return default is not None and found is not None and found[0] == default.base_url
+
     def get(self, account_id: str) -> Account:
         """Returns an account that can be used now; empty means the default. Raises NeedsLogin otherwise."""
         if not account_id and not self._default:

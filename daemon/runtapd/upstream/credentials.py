@@ -139,13 +139,18 @@ def resolve(
     around: Surroundings,
     local_home: Path,
     stored_key: Callable[[str], str] = lambda url: "",
+    local_chosen: bool = False,
 ) -> Credentials:
     """Returns the server and key a caller means; raises NeedsLogin naming every place that was searched.
 
-    `stored_key` gives the key that the daemon itself keeps for a server, or nothing; it is asked last.
+    `stored_key` gives the key that the daemon itself keeps for a server, or nothing; it is asked last. With
+    `local_chosen` (`runtap local use`) callers who name neither a server nor a key mean the local server.
     """
     settings = read_settings(around)
-    url = base_url or around.get("WANDB_BASE_URL") or settings.get("base_url", "") or DEFAULT_BASE_URL
+    url = base_url or around.get("WANDB_BASE_URL") or settings.get("base_url", "")
+    if not url:
+        named_key = api_key or around.get("WANDB_API_KEY")
+        url = LOCAL if local_chosen and not named_key else DEFAULT_BASE_URL
     if url == LOCAL:
         return _local_server(api_key, around, settings, local_home)
     url = check_base_url(url)

@@ -39,7 +39,7 @@ def start(port: int | None, as_json: bool) -> None:
         f"The local server runs at {reach['url']} (pid {reach['pid']}); its entity is {reach['entity']}."
     )
     _say_how(reach)
-    click.echo("To read from it: runtap.Api(base_url='local'), or `runtap local use` for everything.")
+    click.echo("To read from it: runtap.Api(base_url='local'), or `runtap local use` to make it the default.")
 
 
 @local.command()
@@ -59,10 +59,10 @@ def status(as_json: bool) -> None:
 @local.command()
 @json_option
 def use(as_json: bool) -> None:
-    """Make the local server's account the daemon's default, starting the server when needed.
+    """Make the local server what runtap uses by default, starting it when needed.
 
-    The default serves programs that name no account. Python programs go by their environment; the lines it prints set
-    that, for the wandb SDK too.
+    It then serves programs that name neither a server nor a key, such as a plain runtap.Api(). The lines it prints are
+    for the wandb SDK. `runtap login --default` goes back to another server.
     """
     from runtap import channel
     from runtap.cli.accounts import as_dict
@@ -74,7 +74,9 @@ def use(as_json: bool) -> None:
     if as_json:
         print_json({**reach, "account": as_dict(account)})
         return
-    click.echo(f"Calls that name no account now act as {account.viewer.username} on {account.base_url}.")
+    click.echo(
+        f"Programs that name neither a server nor a key now read {account.base_url} as {account.viewer.username}."
+    )
     _say_how(reach)
 
 

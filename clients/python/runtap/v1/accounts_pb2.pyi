@@ -215,8 +215,9 @@ class LoginRequest(_message.Message):
     MAKE_DEFAULT_FIELD_NUMBER: _builtins.int
     VERIFY_FIELD_NUMBER: _builtins.int
     base_url: _builtins.str
-    """The server. Empty: taken from the environment and settings, else `https://api.wandb.ai`. The word `local` means
-    the local server of this machine.
+    """The server. Empty: taken from the environment and settings; else, where neither they nor the call have a key and
+    the default account is one of the local server (`runtap local use`), that; else `https://api.wandb.ai`. The word
+    `local` means the local server of this machine.
     """
     api_key: _builtins.str
     """The API key, 40 characters or more after an optional prefix. Empty: searched as described."""
