@@ -93,8 +93,11 @@ class RunLists:
     async def _begun(self, part: Partition, query: RunQuery, wishes: Wishes) -> Answer:
         now, limit = self._partitions.clock(), self._partitions.limits.list_s
         kept = part.answers.get(query.key)
-        if kept is None and (stored := await part.cache.stored_answer(query.key)):
-            kept = part.answers.get(query.key) or _from_disk(stored, part.cache.generation)
+        if kept is None:
+            stored = await part.cache.stored_answer(query.key)
+            kept = part.answers.get(query.key)  # somebody may have begun it meanwhile
+            if kept is None and stored is not None:
+                kept = _from_disk(stored, part.cache.generation)
         if kept is not None and wishes.cache_only and not kept.done:
             kept = kept.former or kept
         if kept is not None:
