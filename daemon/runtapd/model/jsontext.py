@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_STRING_OR_BARE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity|NaN', re.DOTALL)
 _DIGITS_TO_ZERO = bytes(0x30 if 0x30 <= i <= 0x39 else i for i in range(256))
 _LONG_INTEGER = b"0" * 19
 
@@ -61,27 +62,20 @@ def spelled_out(value: Any) -> Any:
 def strict(text: str) -> str:
     """Returns the text in the contract's spelling; the same object when it already is, which is the usual case.
 
-    A text that is not JSON at all stays what the server holds.
+    Only bare tokens change, so that everything else stays as the server wrote it: number formats, order, escapes.
     """
     if "NaN" not in text and "Infinity" not in text:
         return text
     quoted = text.count('"NaN"') + text.count('"Infinity"') + text.count('"-Infinity"')
     if text.count("NaN") + text.count("Infinity") == quoted:
         return text  # the contract's spelling already; servers use it too
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return _respelled(text)
-    return text
+    rewritten = _STRING_OR_BARE.sub(_quoted, text)
+    return text if rewritten == text else rewritten
 
 
-def _respelled(text: str) -> str:
-    try:
-        rewritten = dumps(spelled_out(json.loads(text)))
-    except (ValueError, RecursionError):
-        return text
-    # A lone surrogate can be told in JSON only as an escape: as a character it has no UTF-8.
-    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", rewritten)
+def _quoted(found: re.Match[str]) -> str:
+    token = found[0]
+    return token if token[0] == '"' else f'"{token}"'
 
 
 def encodable(text: str) -> str:
