@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import runtapd
 from runtapd.cache.policy import SoftLimits
@@ -34,6 +35,13 @@ from runtapd.writes import Writes
 
 WRITES_GRACE_S = 2.0
 WARM_UP_AFTER_S = 1.0
+
+
+class _Service(Protocol):
+    """A servicer that says what it can do."""
+
+    @property
+    def capabilities(self) -> Sequence[str]: ...
 
 
 @dataclass(kw_only=True)
@@ -101,29 +109,18 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
     runs = RunReads(partitions, overlay)
     lists = RunLists(partitions, overlay)
     histories = HistoryReads(runs, time.time)
-    services = (
-        (
-            "runtap.v1.AccountService",
-            account_service := AccountService(accounts, partitions, journal, sealer, settings.local_home),
+    services: dict[str, _Service] = {
+        "AccountService": AccountService(accounts, partitions, journal, sealer, settings.local_home),
+        "RunService": RunService(partitions, runs, lists, writes, sealer),
+        "HistoryService": HistoryService(partitions, histories, sealer),
+        "WriteService": WriteService(
+            writes, journal, sealer, account_of=lambda asked: accounts.get(asked).account_id
         ),
-        ("runtap.v1.RunService", run_service := RunService(partitions, runs, lists, writes, sealer)),
-        ("runtap.v1.HistoryService", history_service := HistoryService(partitions, histories, sealer)),
-        (
-            "runtap.v1.WriteService",
-            write_service := WriteService(
-                writes, journal, sealer, account_of=lambda asked: accounts.get(asked).account_id
-            ),
-        ),
-    )
+    }
     writes.start()
     return WholeParts(
-        services=services,
-        capabilities=(
-            *account_service.capabilities,
-            *run_service.capabilities,
-            *history_service.capabilities,
-            *write_service.capabilities,
-        ),
+        services=[(f"runtap.v1.{name}", service) for name, service in services.items()],
+        capabilities=[capability for service in services.values() for capability in service.capabilities],
         vitals=PartVitals(accounts, partitions, journal),
         accounts=accounts,
         partitions=partitions,
