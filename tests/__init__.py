@@ -1,0 +1,1 @@
+"""The tests of runtap; `CONTRIBUTING.md` says what they hold to."""

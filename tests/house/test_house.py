@@ -52,6 +52,13 @@ def test_import_floors_hold() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]])
+def test_format_and_lint(arguments: list[str]) -> None:
+    ruff = Path(sys.executable).with_name("ruff")
+    done = subprocess.run([ruff, *arguments, "--no-cache", "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_modules_are_small_and_say_what_they_own(path: Path) -> None:
     text = path.read_text()

@@ -40,4 +40,4 @@ def test_the_bounds_tested_are_the_bounds_declared() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     assert '"grpcio>=1.76"' in text
     assert '"protobuf>=6.31.1,<8"' in text
-    assert f'"grpcio-tools=={VERSIONS["lowest"][0].split("==")[1]}"' in text, sys.version
+    assert f'"grpcio-tools=={VERSIONS["lowest"][0].split("==")[1]}"' in text

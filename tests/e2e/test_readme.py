@@ -1,0 +1,35 @@
+"""The README's first script runs on the demo's runs and prints what the README says, but for the runs' names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import World
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.timeout(120)
+def test_the_first_script_prints_what_is_promised(world: World) -> None:
+    readme = (ROOT / "README.md").read_text()
+    found = re.search(r"```python\n(.*?)```\s+```text\n(.*?)```", readme, re.S)
+    assert found is not None
+    script, promised = found.groups()
+    world.python(
+        f"import runpy, sys\nsys.argv = ['train.py']\nrunpy.run_path({TRAIN!r}, run_name='__main__')\n"
+    )
+    # Here the server is known by its address; "local" would be the one of this very home.
+    printed = world.python(script.replace('base_url="local"', f'base_url="{world.server.url}"')).stdout
+    assert without_names(printed) == without_names(promised)
+
+
+def without_names(text: str) -> list[list[str]]:
+    """Returns the columns behind the names; figures to four digits, as far as machines agree."""
+    rows = [line.split()[1:] for line in text.splitlines()]
+    return [[f"{float(figure):.4g}" for figure in row] for row in rows]
+
+
+TRAIN = str(ROOT / "clients/demo/train.py")
