@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from tests.bench import seed, stalled
 from tests.bench.measure import Sample, machine, middle, run_script
 from tests.support.daemon import Daemon, start_daemon
@@ -107,7 +109,7 @@ def stop_started(home: Path, env: dict[str, str]) -> None:
 def csv_rows(bench: Bench, runs: int) -> list[str]:
     target = str(bench.folder / "project.csv")
     lazy, eager = (bench.path, target, "lazy"), (bench.path, target, "eager")
-    return bench.compare(
+    lines = bench.compare(
         f"The guide's CSV of {runs:,} runs",
         "csv_of_runs.py",
         [
@@ -117,6 +119,9 @@ def csv_rows(bench: Bench, runs: int) -> list[str]:
             Contestant("runtap, a second process", "runtap", lazy),
         ],
     )
+    assert bench.daemon is not None
+    held = psutil.Process(bench.daemon.pid).memory_info().rss / 2**20
+    return [*lines, f"The daemon, shared by all programs of its user, held {held:.0f} MiB afterwards.", ""]
 
 
 def first_call_rows(bench: Bench) -> list[str]:
