@@ -32,6 +32,10 @@ class Wait:
     once: bool = False
     """True for those who try again by themselves, and would rather hear at once what went wrong."""
 
+    def no_later_than(self, deadline: float) -> Wait:
+        """Returns the same wait with an earlier end: for those who have something to fall back on."""
+        return Wait(min(self.deadline, deadline), self.urgency, self.once)
+
     def join(self, other: Wait) -> None:
         """Takes in another waiter."""
         self.deadline = max(self.deadline, other.deadline)
