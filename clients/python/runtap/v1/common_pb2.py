@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16runtap/v1/common.proto\x12\truntap.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n\x0bReadOptions\x12/\n\x07max_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x12\x12\n\ncache_only\x18\x02 \x01(\x08\x12\x10\n\x08no_cache\x18\x03 \x01(\x08\x12\x1c\n\x14\x61llow_stale_on_error\x18\x04 \x01(\x08\x12.\n\nnot_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\n\x08_max_age\"\xa3\x01\n\tFreshness\x12.\n\nfetched_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06source\x18\x02 \x01(\x0e\x32\x1a.runtap.v1.FreshnessSource\x12\r\n\x05stale\x18\x03 \x01(\x08\x12\x13\n\x0brevalidated\x18\x04 \x03(\t\x12\x16\n\x0epending_writes\x18\x05 \x01(\r\"/\n\x0cPathDefaults\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\"\xaf\x01\n\tItemError\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x34\n\x08metadata\x18\x05 \x03(\x0b\x32\".runtap.v1.ItemError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x08Progress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x03\x12\x12\n\x05total\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_total*\x8a\x01\n\x0f\x46reshnessSource\x12 \n\x1c\x46RESHNESS_SOURCE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x46RESHNESS_SOURCE_UPSTREAM\x10\x01\x12\x1b\n\x17\x46RESHNESS_SOURCE_MEMORY\x10\x02\x12\x19\n\x15\x46RESHNESS_SOURCE_DISK\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16runtap/v1/common.proto\x12\truntap.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x01\n\x0bReadOptions\x12/\n\x07max_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x12\x12\n\ncache_only\x18\x02 \x01(\x08\x12\x10\n\x08no_cache\x18\x03 \x01(\x08\x12\x1c\n\x14\x61llow_stale_on_error\x18\x04 \x01(\x08\x12.\n\nnot_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0frequest_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\n\n\x08_max_age\"\xa3\x01\n\tFreshness\x12.\n\nfetched_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06source\x18\x02 \x01(\x0e\x32\x1a.runtap.v1.FreshnessSource\x12\r\n\x05stale\x18\x03 \x01(\x08\x12\x13\n\x0brevalidated\x18\x04 \x03(\t\x12\x16\n\x0epending_writes\x18\x05 \x01(\r\"/\n\x0cPathDefaults\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\"\xaf\x01\n\tItemError\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x34\n\x08metadata\x18\x05 \x03(\x0b\x32\".runtap.v1.ItemError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x08Progress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x03\x12\x12\n\x05total\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_total*\x8a\x01\n\x0f\x46reshnessSource\x12 \n\x1c\x46RESHNESS_SOURCE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x46RESHNESS_SOURCE_UPSTREAM\x10\x01\x12\x1b\n\x17\x46RESHNESS_SOURCE_MEMORY\x10\x02\x12\x19\n\x15\x46RESHNESS_SOURCE_DISK\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,18 +35,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ITEMERROR_METADATAENTRY']._loaded_options = None
   _globals['_ITEMERROR_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_FRESHNESSSOURCE']._serialized_start=745
-  _globals['_FRESHNESSSOURCE']._serialized_end=883
+  _globals['_FRESHNESSSOURCE']._serialized_start=797
+  _globals['_FRESHNESSSOURCE']._serialized_end=935
   _globals['_READOPTIONS']._serialized_start=103
-  _globals['_READOPTIONS']._serialized_end=293
-  _globals['_FRESHNESS']._serialized_start=296
-  _globals['_FRESHNESS']._serialized_end=459
-  _globals['_PATHDEFAULTS']._serialized_start=461
-  _globals['_PATHDEFAULTS']._serialized_end=508
-  _globals['_ITEMERROR']._serialized_start=511
-  _globals['_ITEMERROR']._serialized_end=686
-  _globals['_ITEMERROR_METADATAENTRY']._serialized_start=639
-  _globals['_ITEMERROR_METADATAENTRY']._serialized_end=686
-  _globals['_PROGRESS']._serialized_start=688
-  _globals['_PROGRESS']._serialized_end=742
+  _globals['_READOPTIONS']._serialized_end=345
+  _globals['_FRESHNESS']._serialized_start=348
+  _globals['_FRESHNESS']._serialized_end=511
+  _globals['_PATHDEFAULTS']._serialized_start=513
+  _globals['_PATHDEFAULTS']._serialized_end=560
+  _globals['_ITEMERROR']._serialized_start=563
+  _globals['_ITEMERROR']._serialized_end=738
+  _globals['_ITEMERROR_METADATAENTRY']._serialized_start=691
+  _globals['_ITEMERROR_METADATAENTRY']._serialized_end=738
+  _globals['_PROGRESS']._serialized_start=740
+  _globals['_PROGRESS']._serialized_end=794
 # @@protoc_insertion_point(module_scope)

@@ -62,6 +62,7 @@ class ReadOptions(_message.Message):
     NO_CACHE_FIELD_NUMBER: _builtins.int
     ALLOW_STALE_ON_ERROR_FIELD_NUMBER: _builtins.int
     NOT_BEFORE_FIELD_NUMBER: _builtins.int
+    REQUEST_TIMEOUT_FIELD_NUMBER: _builtins.int
     cache_only: _builtins.bool
     """Never asks the server; what is not cached fails with NOT_IN_CACHE. Excludes `no_cache`."""
     no_cache: _builtins.bool
@@ -78,6 +79,12 @@ class ReadOptions(_message.Message):
         its `Api` was made, and to the moment of `flush()`.
         """
 
+    @_builtins.property
+    def request_timeout(self) -> _duration_pb2.Duration:
+        """How long one request to the server may take, retries included. Absent: as long as the call's deadline allows, and
+        60 s in streams without a deadline.
+        """
+
     def __init__(
         self,
         *,
@@ -86,10 +93,11 @@ class ReadOptions(_message.Message):
         no_cache: _builtins.bool = ...,
         allow_stale_on_error: _builtins.bool = ...,
         not_before: _timestamp_pb2.Timestamp | None = ...,
+        request_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age", b"_max_age", "max_age", b"max_age", "not_before", b"not_before"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_age", b"_max_age", "max_age", b"max_age", "not_before", b"not_before", "request_timeout", b"request_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age", b"_max_age", "allow_stale_on_error", b"allow_stale_on_error", "cache_only", b"cache_only", "max_age", b"max_age", "no_cache", b"no_cache", "not_before", b"not_before"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_age", b"_max_age", "allow_stale_on_error", b"allow_stale_on_error", "cache_only", b"cache_only", "max_age", b"max_age", "no_cache", b"no_cache", "not_before", b"not_before", "request_timeout", b"request_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_age: _TypeAlias = _typing.Literal["max_age"]  # noqa: Y015
     _WhichOneofArgType__max_age: _TypeAlias = _typing.Literal["_max_age", b"_max_age"]  # noqa: Y015
