@@ -110,9 +110,17 @@ def test_any_steps_at_any_page_size(steps: set[int], page_rows: int, counted: bo
     assert server.fetched(page_rows=page_rows, counted=counted) == server.rows
 
 
-def test_several_rows_of_one_step_are_kept() -> None:
-    server = Server([{"_step": step, "i": i} for step in range(10) for i in range(3)])
-    assert server.fetched(page_rows=5) == server.rows
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("page_rows", [1, 2, 3, 5, 15, 30, 1000])
+@pytest.mark.parametrize("per_step", [2, 3, 40])
+def test_several_rows_of_one_step_are_kept(page_rows: int, per_step: int, counted: bool) -> None:
+    server = Server([{"_step": step, "i": i} for step in range(10) for i in range(per_step)])
+    assert server.fetched(page_rows=page_rows, counted=counted) == server.rows
+
+
+def test_as_many_rows_as_steps_prove_nothing() -> None:
+    server = Server([{"_step": step, "i": i} for step in range(50) for i in range(2)][:99])
+    assert server.fetched(page_rows=50, counted=False) == server.rows
 
 
 def test_large_rows_come_fewer_at_a_time() -> None:

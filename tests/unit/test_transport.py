@@ -244,6 +244,14 @@ def test_a_server_that_is_not_there(server: ScriptedUpstream, url: str) -> None:
         use(server, lambda upstream: read(upstream, 0.5), url=url)
 
 
+def test_a_server_that_is_not_there_is_not_tried_to_the_end_of_a_long_deadline(
+    server: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtapd.upstream.channel.LONGEST_UNREACHED_S", 0.3)
+    with pytest.raises(faults.UpstreamUnavailable, match="cannot be reached"):
+        use(server, lambda upstream: read(upstream, 3600), url="http://127.0.0.1:9")
+
+
 def test_the_key_is_in_no_message_and_no_repr(server: ScriptedUpstream) -> None:
     coded = base64.b64encode(f"api:{KEY}".encode()).decode()
     parrot = f'{{"errors":[{{"message":"you sent {KEY}, that is {coded}"}}]}}'.encode()

@@ -1,8 +1,9 @@
 """Fetching all rows of a step range from a server that only ever answers "about so many rows".
 
-A range is proven complete when fewer rows came than were asked for, or exactly one for every step; otherwise the
-server may have sampled, and a smaller range is asked for: the sample itself tells where the rows lie. Ranges grow while
-rows are sparse, so that gaps cost next to nothing. Rows that are large are asked for fewer at a time.
+A range is proven complete when fewer rows came than were asked for, and only then, because several rows may share a
+step. Otherwise the server may have sampled, and a smaller range is asked for (the sample itself tells where the rows
+lie), or more rows of a single step. Ranges grow while rows are sparse, so that gaps cost next to nothing. Rows that are
+large are asked for fewer at a time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ PAGE_ROWS = 1000
 PAGE_BYTES = 4 * 2**20
 """About how many bytes of rows one answer may bring, once it is known how large they are."""
 SYSTEM_ROWS = 10_000
+MOST_ROWS_OF_A_STEP = 100_000
 BEYOND_ALL_STEPS = 2**53
 """Behind every step, where a server does not say which is the last."""
 
@@ -79,12 +81,16 @@ async def steps(
     window = Window.first(begin, end, line_count, page_rows)
     while begin < end:
         stop = min(end, begin + window.steps)
-        texts = await upstream.history(path, min_step=begin, max_step=stop, samples=window.rows, wait=waits())
+        samples = max(2, window.rows)  # of one row alone, nobody could say whether it was all
+        texts = await upstream.history(path, min_step=begin, max_step=stop, samples=samples, wait=waits())
         rows = [row for row in await parse_rows(texts) if begin <= row.get("_step", begin) < stop]
         count, size, asked = len(texts), sum(map(len, texts)), stop - begin
         del texts
-        if count >= window.rows and count != asked and asked > 1:
+        if count >= samples and asked > 1:
             window = window.narrower(asked, [row.get("_step", begin) - begin for row in rows])
+            continue
+        if count >= samples and samples < MOST_ROWS_OF_A_STEP:
+            window = Window(1, samples * 10)
             continue
         yield rows, stop
         begin = stop

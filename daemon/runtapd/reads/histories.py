@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runtapd import faults
-from runtapd.cache.policy import Wishes
+from runtapd.cache.policy import LIVE_STATES, Wishes
 from runtapd.history import fetch
 from runtapd.history.columns import ColumnData, Kind, columns_of
 from runtapd.history.rows import Row, choose
@@ -20,6 +20,8 @@ from runtapd.upstream.api import Waits
 
 LARGEST_BATCH = 3 * 2**19
 """Bytes of cells, roughly, that one message may carry."""
+TRUSTED_S = 10.0
+"""How long it is believed that a run that has ended has logged nothing more."""
 _ALWAYS = ("_step", "_runtime", "_timestamp")
 
 
@@ -83,13 +85,27 @@ class HistoryReads:
         """Yields the rows in order, and at last a batch without rows that says what was not found."""
         if wishes.cache_only:
             raise faults.NotInCache("histories are not kept yet, so cache_only finds none")
-        record = (await self._runs.run(part, query.path, wishes, waits())).record
+        record = await self._current(part, query.path, wishes, waits)
         if resume is not None:
             _check_unchanged(resume, record)
         freshness = Freshness(self._clock(), Source.UPSTREAM)
         reader = _Reader(part, query, record, freshness, waits)
         async for batch in reader.batches(resume):
             yield batch
+
+    async def _current(self, part: Partition, path: RunPath, wishes: Wishes, waits: Waits) -> Record:
+        """Returns the run's record as young as it must be to say where the history ends.
+
+        A run that logs is asked for anew, however fresh its record is otherwise: rows must not be missing without a
+        word. One that has ended is trusted for a moment, since it may have been resumed.
+        """
+        shown = await self._runs.run(part, path, wishes, waits())
+        age = self._clock() - shown.record.fetched_at
+        if shown.freshness.source is Source.UPSTREAM or (
+            shown.record.state not in LIVE_STATES and 0 <= age < TRUSTED_S
+        ):
+            return shown.record
+        return (await self._runs.run(part, path, replace(wishes, max_age_s=0.0), waits())).record
 
 
 class _Reader:

@@ -6,6 +6,8 @@ once for everybody who waits; 4. keep; 5. lay own writes over it that the server
 
 from __future__ import annotations
 
+import asyncio
+
 from runtapd import faults
 from runtapd.cache import policy
 from runtapd.cache.policy import Wishes
@@ -16,6 +18,9 @@ from runtapd.model.run import Record
 from runtapd.reads.overlay import Overlay, ShownRun
 from runtapd.reads.partitions import Partition, Partitions
 from runtapd.upstream.api import Wait
+
+STALE_AFTER_S = 3.0
+"""How long a server is tried for those who would rather have an older answer than none."""
 
 
 class RunReads:
@@ -34,6 +39,8 @@ class RunReads:
         if wishes.cache_only:
             raise faults.NotInCache(f"run {path} is not in the cache, and the server was not to be asked")
         part.misses += 1
+        if held is not None and wishes.allow_stale_on_error:
+            wait = wait.no_later_than(asyncio.get_running_loop().time() + STALE_AFTER_S)
         try:
             record = await part.flights.join(
                 path,

@@ -106,7 +106,7 @@ class AccountService:
         found = Freshness(account.viewer_at, Source.MEMORY)
         if not policy.usable(account.viewer_at, now, limit, wishes, 0.0) and account.upstream is not None:
             try:
-                account.viewer = await account.upstream.viewer(convert.wait(call))
+                account.viewer = await account.upstream.viewer(convert.wait(call, request.options))
                 account.viewer_at = now
                 found = Freshness(now, Source.UPSTREAM)
             except UpstreamFault:

@@ -21,8 +21,8 @@ from runtapd.upstream.api import Urgency, Wait, Waits
 
 ANSWER_MARGIN_S = 0.25
 """Kept back from a call's deadline, so that the daemon's own words arrive before gRPC's."""
-LONGEST_REQUEST_S = 120.0
-"""How long one request of a stream without a deadline may take."""
+LONGEST_REQUEST_S = 60.0
+"""How long one request of a stream without a deadline may take, where the caller does not say."""
 
 
 def wishes(options: common_pb2.ReadOptions) -> Wishes:
@@ -73,22 +73,27 @@ def path_of_project(path: str, defaults: common_pb2.PathDefaults, account: Accou
     return project_path(path, defaults.entity or account.viewer.entity, defaults.project)
 
 
-def wait(call: Call) -> Wait:
-    """Returns how long a unary call may wait; raises DeadlineExceeded when its time is up already."""
-    left = call.deadline_s if call.deadline_s is not None else LONGEST_REQUEST_S
-    if left <= 0:
+def wait(call: Call, options: common_pb2.ReadOptions | None = None) -> Wait:
+    """Returns how long one request may take: to the call's deadline, or as long as the caller said.
+
+    Raises DeadlineExceeded when the call's time is up already.
+    """
+    now, left = asyncio.get_running_loop().time(), call.deadline_s
+    if left is not None and left <= 0:
         raise DeadlineExceeded("the call's deadline passed before it was begun")
-    return Wait(asyncio.get_running_loop().time() + max(left * 0.5, left - ANSWER_MARGIN_S))
+    longest = LONGEST_REQUEST_S if left is None else max(left * 0.5, left - ANSWER_MARGIN_S)
+    if options is not None and options.HasField("request_timeout"):
+        asked = seconds("options.request_timeout", options.request_timeout)
+        longest = asked if left is None else min(longest, asked)
+    return Wait(now + longest)
 
 
-def waits(call: Call) -> Waits:
-    """Returns how long each request of a stream may wait: to the call's deadline if it has one."""
+def waits(call: Call, options: common_pb2.ReadOptions) -> Waits:
+    """Returns how long each request of a stream may take."""
+    wait(call, options)  # refuses at once what is no span of time
 
     def each() -> Wait:
-        if call.deadline_s is not None:
-            found = wait(call)
-        else:
-            found = Wait(asyncio.get_running_loop().time() + LONGEST_REQUEST_S)
+        found = wait(call, options)
         found.urgency = Urgency.BULK
         return found
 

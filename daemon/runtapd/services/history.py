@@ -47,7 +47,7 @@ class HistoryService:
         digest = hashlib.blake2b(recipe.encode(), digest_size=12).hexdigest()
         position = self._open(request.resume_token, digest)
         batches = self._histories.read(
-            part, query, position, convert.wishes(request.options), convert.waits(call)
+            part, query, position, convert.wishes(request.options), convert.waits(call, request.options)
         )
         async for batch in batches:
             yield await self._message(batch, request.format, digest)

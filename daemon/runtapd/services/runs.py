@@ -54,7 +54,7 @@ class RunService:
         part = self._partitions.get(call.account_id)
         path = convert.path_of_run(request.path, request.defaults, part.account)
         mask = masks.parse(request.read_mask)
-        wishes, wait = convert.wishes(request.options), convert.wait(call)
+        wishes, wait = convert.wishes(request.options), convert.wait(call, request.options)
         shown = await self._runs.run(part, path, wishes, wait)
         answer = pb.GetRunResponse(freshness=convert.freshness(shown.freshness))
         return convert.with_runs(answer, await bodies.of(part, [shown], mask, wishes, wait))
@@ -64,7 +64,7 @@ class RunService:
         part = self._partitions.get(call.account_id)
         query = queries.run_query(request, part.account)
         mask = masks.parse(request.read_mask)
-        wishes, wait = convert.wishes(request.options), convert.wait(call)
+        wishes, wait = convert.wishes(request.options), convert.wait(call, request.options)
         size = convert.page_size(request.page_size, FIRST_PAGE, LARGEST_PAGE)
         purpose = places.purpose(part.account.account_id, query, mask)
         place = places.opened(self._sealer, request.page_token, purpose)
@@ -100,7 +100,7 @@ class RunService:
         if request.limit < 0 or request.skip < 0:
             field = "limit" if request.limit < 0 else "skip"
             raise InvalidRequest(f"{field} must not be negative", field=field)
-        waits, wishes = convert.waits(call), convert.wishes(request.options)
+        waits, wishes = convert.waits(call, request.options), convert.wishes(request.options)
         size = convert.page_size(
             request.upstream_page_size, LARGEST_PAGE, LARGEST_PAGE, field="upstream_page_size"
         )
@@ -146,7 +146,7 @@ class RunService:
         kind, wishes, waits = (
             DocumentKind(request.document),
             convert.wishes(request.options),
-            convert.waits(call),
+            convert.waits(call, request.options),
         )
         shown = await self._runs.run(part, path, wishes, waits())
         etag, freshness = shown.record.etag, shown.freshness

@@ -22,6 +22,8 @@ from runtapd.upstream.transport import Answer, Exchange, Failed, Session
 
 MOST_INVALID_ANSWERS = 3
 """A sign-in page does not become JSON by asking all day; a truncated answer is cured by the second try."""
+LONGEST_UNREACHED_S = 15.0
+"""How long a server that refuses connections is tried; one that answers, however badly, is tried to the deadline."""
 _AGAIN = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.RateLimited, faults.InvalidAnswer)
 
 
@@ -59,6 +61,7 @@ class Channel:
         loop = asyncio.get_running_loop()
         errors = invalid = 0
         fault: faults.Fault = self._late(operation)
+        unreached_until = loop.time() + LONGEST_UNREACHED_S
         while wait.deadline > loop.time():
             found = await self._attempt(operation, body, wait)
             if isinstance(found, dict):
@@ -75,7 +78,9 @@ class Channel:
                 remaining_s=wait.deadline - loop.time(),
                 draw=self.draw,
             )
-            if again is None:
+            if not _unreached(found):
+                unreached_until = loop.time() + LONGEST_UNREACHED_S
+            if again is None or loop.time() + again.after_s > unreached_until:
                 raise fault
             await asyncio.sleep(again.after_s)
         raise fault
@@ -185,3 +190,8 @@ def error_words(parsed: Any) -> str:
         errors = [errors]
     words = [str(e.get("message", "")) if isinstance(e, dict) else str(e) for e in errors]
     return "; ".join(word for word in words if word)
+
+
+def _unreached(fault: faults.Fault) -> bool:
+    """Whether not even the beginning of an HTTP answer came."""
+    return isinstance(fault, faults.UpstreamUnavailable) and "http_status" not in fault.metadata
