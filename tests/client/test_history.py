@@ -159,6 +159,14 @@ def test_nan_among_values_of_several_kinds_is_a_number(daemon: ScriptedDaemon, r
     assert math.isnan(rows[0]["x"])
 
 
+def test_nan_inside_of_values_is_a_number(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.rows[PATH] = [{"_step": 0, "x": {"deep": ["NaN", "-Infinity", "NaNs"]}}, {"_step": 1, "x": 2}]
+    deep = next(iter(run.scan_history()))["x"]["deep"]
+    assert math.isnan(deep[0])
+    assert deep[1:] == [-math.inf, "NaNs"]
+    assert math.isnan(run.history()["x"][0]["deep"][0])
+
+
 def test_integers_and_floats_in_different_groups_are_numbers(daemon: ScriptedDaemon, run: runtap.Run) -> None:
     daemon.rows[PATH] = [{"_step": step, "x": step if step < 3 else step + 0.5} for step in range(6)]
     frame = run.history()

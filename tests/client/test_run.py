@@ -21,7 +21,7 @@ CONFIG = {
     "lr": {"value": 0.1, "desc": None},
     "opt": {"value": {"name": "adam", "betas": [0.9, 0.99]}},
     "bare": 3,
-    "nan": {"value": "NaN"},
+    "inf": {"value": "Infinity"},
 }
 SUMMARY = {"loss": 0.5, "worst": "NaN", "best": "-Infinity", "deep": {"x": "NaN"}, "_step": 9}
 
@@ -104,17 +104,17 @@ def test_config_is_a_plain_dict_without_internals(run: runtap.Run) -> None:
         "lr": 0.1,
         "opt": {"name": "adam", "betas": [0.9, 0.99]},
         "bare": 3,
-        "nan": "NaN",
+        "inf": math.inf,
     }
     assert run.config is run.config
-    assert list(run.rawconfig) == ["_wandb", "lr", "opt", "bare", "nan"]
+    assert list(run.rawconfig) == ["_wandb", "lr", "opt", "bare", "inf"]
     assert '"_wandb":{"value":{"cli_version":"0.31"},"desc":null}' in run.json_config
 
 
 def test_summary_strings_that_spell_numbers_are_floats(run: runtap.Run) -> None:
     assert math.isnan(run.summary["worst"])
     assert run.summary["best"] == -math.inf
-    assert run.summary["deep"] == {"x": "NaN"}
+    assert math.isnan(run.summary["deep"]["x"])
     assert run.summary._json_dict["loss"] == 0.5
 
 
@@ -244,7 +244,7 @@ def test_diff_names_the_keys_that_differ(daemon: ScriptedDaemon, run: runtap.Run
     other.config["only"] = True
     assert run.diff(other) == {
         "bare": (3, None),
-        "nan": ("NaN", None),
+        "inf": (math.inf, None),
         "only": (None, True),
         "opt.name": ("adam", "sgd"),
     }
@@ -255,4 +255,4 @@ def test_two_configs_make_the_guides_frame(run: runtap.Run) -> None:
     import pandas
 
     frame = pandas.DataFrame([run.config, run.config]).transpose()
-    assert list(frame.index) == ["lr", "opt", "bare", "nan"]
+    assert list(frame.index) == ["lr", "opt", "bare", "inf"]

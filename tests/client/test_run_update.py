@@ -290,6 +290,26 @@ def test_values_of_numpy_dates_and_paths_are_stored(daemon: ScriptedDaemon, run:
     }
 
 
+def test_numbers_json_lacks_go_there_and_back_and_are_no_change(
+    daemon: ScriptedDaemon, run: runtap.Run
+) -> None:
+    run.config["opt"]["deep"] = [{"x": math.nan}, math.inf]
+    run.config["least"] = -math.inf
+    run.summary["val"] = {"acc": math.nan, "list": [math.inf, "text"]}
+    run.update()
+    assert edits(daemon.last("runs.UpdateRun").summary) == [
+        (["val"], {"acc": "NaN", "list": ["Infinity", "text"]}, "")
+    ]
+    for there in (run, runtap.Api().run("ada/digits/r1")):
+        assert math.isnan(there.config["opt"]["deep"][0]["x"])
+        assert there.config["opt"]["deep"][1] == -there.config["least"] == math.inf
+        assert math.isnan(there.summary["val"]["acc"])
+        assert there.summary["val"]["list"] == [math.inf, "text"]
+        assert there.update() is None
+        assert there.load(force=True).update() is None
+    assert daemon.count("runs.UpdateRun") == 1
+
+
 def test_values_json_cannot_hold_are_named(daemon: ScriptedDaemon, run: runtap.Run) -> None:
     run.config["opt"]["thing"] = object()
     with pytest.raises(InvalidRequestError, match=r"config\.opt\.thing is a object"):

@@ -7,13 +7,12 @@ left out by the daemon and read by ReadDocument here, invisibly.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtap import edits
 from runtap.errors import CommError
-from runtap.values import unspelled
+from runtap.values import parsed
 
 if TYPE_CHECKING:
     from runtap.session import Session
@@ -98,9 +97,9 @@ def _read_document(session: Session, path: str, document: int) -> str:
 
 
 def decode(text: str, what: str) -> dict[str, Any]:
-    """A JSON object; {} for no text. The standard decoder, because it keeps integers of any size."""
+    """A JSON object, with NaN and infinities as floats; {} for no text."""
     try:
-        value = json.loads(text) if text else {}
+        value = parsed(text) if text else {}
     except ValueError as error:
         raise CommError(f"the {what} is not JSON: {error}", error) from error
     return value if isinstance(value, dict) else {}
@@ -115,18 +114,13 @@ def _user_config(document: dict[str, Any]) -> dict[str, Any]:
     return {key: unwrapped(value) for key, value in document.items() if key not in INTERNAL_KEYS}
 
 
-def _with_floats(document: dict[str, Any]) -> dict[str, Any]:
-    """A summary, with top-level texts that spell NaN and infinities as floats."""
-    return {key: unspelled(value) for key, value in document.items()}
-
-
 def _as_it_is(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
 _READERS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "config": _user_config,
-    "summary": _with_floats,
+    "summary": _as_it_is,
     "system_metrics": _as_it_is,
     "history_keys": _as_it_is,
 }

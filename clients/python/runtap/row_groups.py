@@ -6,13 +6,12 @@ last whole group. pyarrow is imported when rows are read, not before.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runtap.errors import DaemonError
-from runtap.values import unspelled
+from runtap.values import parsed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,7 +91,7 @@ class RowGroup:
             return [missing] * self.length
         cells: list[Any] = column.to_pylist()
         if name in self.json_columns:
-            cells = [None if cell is None else unspelled(json.loads(cell)) for cell in cells]
+            cells = [None if cell is None else parsed(cell) for cell in cells]
         if not column.null_count:
             return cells
         nulls = self.nulls.get(name, ())

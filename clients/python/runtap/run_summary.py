@@ -55,7 +55,7 @@ class Summary(MutableMapping[str, Any]):
     Reading asks nobody, except that a summary too large for a list is fetched when first touched. `summary["acc"]`,
     `summary.acc` and nested `summary["val"]["acc"]`, `summary.val.acc` all work. Setting and deleting change this
     object only; `update()` sends the changed keys, and only those. Strings that are exactly NaN, Infinity or -Infinity
-    are floats here.
+    are floats here, nested ones too.
     """
 
     def __init__(self, run: Run) -> None:

@@ -109,8 +109,24 @@ def json_text(value: Any) -> str:
 
 
 def unspelled(value: Any) -> Any:
-    """A float where a text is exactly one of the three spellings; anything else as it is."""
-    return SPELLED.get(value, value) if isinstance(value, str) else value
+    """The plain value with floats where a text is exactly one of the three spellings, all the way down."""
+    if isinstance(value, str):
+        return SPELLED.get(value, value)
+    if isinstance(value, dict):
+        return {key: unspelled(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [unspelled(item) for item in value]
+    return value
+
+
+def parsed(text: str) -> Any:
+    """The value of a JSON text in the contract's spelling. The standard decoder, as it keeps integers of any size."""
+    try:
+        value = json.loads(text)
+        # Most texts spell none, and going through a large one takes longer than decoding it.
+        return unspelled(value) if '"NaN"' in text or 'Infinity"' in text else value
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def same(one: Any, other: Any) -> bool:

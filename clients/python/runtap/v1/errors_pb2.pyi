@@ -45,9 +45,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_PATH: _ErrorReason.ValueType  # 21
     """INVALID_ARGUMENT. A run, project or sweep path has none of the accepted forms, or lacks a default it needs."""
     ERROR_REASON_INVALID_FILTER: _ErrorReason.ValueType  # 22
-    """INVALID_ARGUMENT. The filter names an unknown operator or column, or is not a JSON object."""
+    """INVALID_ARGUMENT. The filter names an unknown operator, or is not a JSON object. Columns are the server's to judge."""
     ERROR_REASON_INVALID_ORDER: _ErrorReason.ValueType  # 23
-    """INVALID_ARGUMENT. The order names an unknown column."""
+    """INVALID_ARGUMENT. The order names no column. Columns are the server's to judge."""
     ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 24
     """INVALID_ARGUMENT. The page token is not one of this daemon's, or belongs to another query."""
     ERROR_REASON_INVALID_RESUME_TOKEN: _ErrorReason.ValueType  # 25
@@ -130,9 +130,9 @@ ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 20
 ERROR_REASON_INVALID_PATH: ErrorReason.ValueType  # 21
 """INVALID_ARGUMENT. A run, project or sweep path has none of the accepted forms, or lacks a default it needs."""
 ERROR_REASON_INVALID_FILTER: ErrorReason.ValueType  # 22
-"""INVALID_ARGUMENT. The filter names an unknown operator or column, or is not a JSON object."""
+"""INVALID_ARGUMENT. The filter names an unknown operator, or is not a JSON object. Columns are the server's to judge."""
 ERROR_REASON_INVALID_ORDER: ErrorReason.ValueType  # 23
-"""INVALID_ARGUMENT. The order names an unknown column."""
+"""INVALID_ARGUMENT. The order names no column. Columns are the server's to judge."""
 ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 24
 """INVALID_ARGUMENT. The page token is not one of this daemon's, or belongs to another query."""
 ERROR_REASON_INVALID_RESUME_TOKEN: ErrorReason.ValueType  # 25
