@@ -10,12 +10,14 @@ from .columns import MISSING, Column, Document, Kind, resolve_column, value_gett
 from .errors import QueryError
 from .evaluate import Filter, compile_filter
 from .order import DEFAULT_ORDER, Order, parse_order, sort_documents
-from .parse import And, Compare, Node, Not, Or, parse_filter
+from .parse import COMBINING, OPERATORS, And, Compare, Node, Not, Or, parse_filter
 from .times import Moment, parse_moment
 
 __all__ = [
+    "COMBINING",
     "DEFAULT_ORDER",
     "MISSING",
+    "OPERATORS",
     "And",
     "Column",
     "Compare",

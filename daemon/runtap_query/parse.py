@@ -47,6 +47,7 @@ Node = And | Or | Not | Compare
 LOGICAL: Final = ("$and", "$or", "$nor", "$not")
 ORDERING: Final = ("$gt", "$gte", "$lt", "$lte")
 LISTS: Final = ("$in", "$nin", "$all")
+COMBINING: Final = ("$and", "$or", "$nor", "$not")
 OPERATORS: Final = ("$eq", "$ne", *ORDERING, *LISTS, "$exists", "$regex", "$contains", "$size", "$not")
 _MAX_DEPTH: Final = 50
 _MAX_PATTERN: Final = 1000

@@ -152,6 +152,51 @@ def test_stale_data_only_when_allowed_and_marked(world: World) -> None:
     assert world.get("r0000").freshness.fetched_at.ToNanoseconds() >= first.fetched_at.ToNanoseconds()
 
 
+def test_a_refresh_that_fails_costs_nothing_that_was_cached(world: World) -> None:
+    world.add_runs(60)
+    page = ids([world.list()])  # the first of two
+    world.server.fail("*", Html(), times=999)
+    offline, revalidated = options(cache_only=True), Duration()
+    for _ in range(3):
+        assert failing(lambda: world.list(options=options(max_age=revalidated)))
+        unchanged = world.list(options=offline)
+        assert ids([unchanged]) == page and not unchanged.freshness.stale
+        assert ids([world.list()]) == page, "others' wishes do not make it older than it is"
+    wished = options(max_age=revalidated, allow_stale_on_error=True)
+    given = world.list(options=wished)
+    assert ids([given]) == page and given.freshness.stale and given.total_size == 60
+    assert failing(lambda: world.list(page_token=given.next_page_token, options=wished))
+    assert ids([world.list(page_size=1000, options=offline)]) == page
+    assert ids([world.list(page_size=1000, options=wished)]) == page
+    with pytest.raises(grpc.RpcError):
+        world.stream(options=wished)
+    world.server.heal()
+    rest = list(world.pages_from(given.next_page_token))
+    assert page + ids(rest) == newest_first(60) and not rest[-1].incomplete_reason
+
+
+def test_a_complete_list_is_given_until_there_is_another(world: World) -> None:
+    world.add_runs(60)
+    old = ids(world.pages())
+    world.add_runs(1, "s")
+    asked = options(max_age=Duration(), allow_stale_on_error=True)
+    assert ids([world.list(page_size=50, options=asked)])[0] == "s0000"
+    world.server.fail("*", Html(), times=999)
+    assert ids(world.pages(options=options(cache_only=True))) == old
+    given = world.stream(options=asked)
+    assert ids(given) == old and given[-1].freshness.stale
+
+
+def test_who_has_something_to_fall_back_on_does_not_wait_its_whole_deadline(world: World) -> None:
+    world.add_runs(60)
+    page = ids([world.list()])
+    world.server.hold("Runs")
+    begun = time.monotonic()
+    given = world.list(timeout=50, options=options(max_age=Duration(), allow_stale_on_error=True))
+    assert ids([given]) == page and given.freshness.stale
+    assert time.monotonic() - begun < 25
+
+
 def test_cached_runs_survive_a_restart(world: World, start: Callable[..., Daemon]) -> None:
     world.add_runs(3)
     listed = world.list()
@@ -267,6 +312,7 @@ def test_filters_and_orders_reach_the_server_in_its_own_words(world: World) -> N
     [
         ({"project": "a/b/c"}, "INVALID_PATH", "project"),
         ({"filter_json": "{"}, "INVALID_FILTER", "filter_json"),
+        ({"filter_json": '{"config.lr": {"$ls": 1}}'}, "INVALID_FILTER", "filter_json"),
         ({"filter_json": "[]"}, "INVALID_FILTER", "filter_json"),
         ({"filter_json": '{"a": NaN}'}, "INVALID_FILTER", "filter_json"),
         ({"filter_json": '{"a":' * 900 + "1" + "}" * 900}, "INVALID_FILTER", "filter_json"),

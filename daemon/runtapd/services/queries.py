@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from typing import Any, Protocol
 
 import orjson
 
 from runtap.v1 import common_pb2
+from runtap_query import COMBINING, OPERATORS
 from runtapd.faults import InvalidRequest
 from runtapd.model import jsontext
 from runtapd.reads.lists import RunQuery
@@ -15,6 +17,7 @@ from runtapd.services import convert
 from runtapd.upstream.accounts import Account
 
 NEWEST_FIRST = "-created_at"
+_OPERATORS = frozenset(OPERATORS) | frozenset(COMBINING)
 
 
 class _Listing(Protocol):
@@ -78,10 +81,19 @@ def order(text: str) -> str:
 
 def _renamed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_column(key): _renamed(item) for key, item in value.items()}
+        return {_checked(key): _renamed(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_renamed(item) for item in value]
     return value
+
+
+def _checked(key: str) -> str:
+    """Returns a key of a filter as servers know it; no server knows an operator that the language does not have."""
+    if key.startswith("$") and key not in _OPERATORS:
+        near = difflib.get_close_matches(key, _OPERATORS, 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(_OPERATORS))}"
+        raise _bad_filter(f"the filter has an unknown operator {key}{hint}")
+    return _column(key)
 
 
 def _column(name: str) -> str:

@@ -79,7 +79,8 @@ class AccountServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListAccounts(self, request, context):
-        """Lists the accounts this daemon knows: those with a stored key and those used since it started.
+        """Lists the accounts this daemon knows: those with a stored key, those used since it started, and those remembered
+        from before because data of theirs lies here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

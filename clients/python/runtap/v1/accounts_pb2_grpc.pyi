@@ -42,7 +42,9 @@ class AccountServiceStub:
     Logout: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.LogoutRequest, _accounts_pb2.LogoutResponse]
     """Forgets a stored key, and the cached data of the account when asked. OK also when there was nothing to forget."""
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountsRequest, _accounts_pb2.ListAccountsResponse]
-    """Lists the accounts this daemon knows: those with a stored key and those used since it started."""
+    """Lists the accounts this daemon knows: those with a stored key, those used since it started, and those remembered
+    from before because data of theirs lies here.
+    """
     GetViewer: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetViewerRequest, _accounts_pb2.GetViewerResponse]
     """Returns the user behind an account."""
 
@@ -60,7 +62,9 @@ class AccountServiceAsyncStub(AccountServiceStub):
     Logout: _aio.UnaryUnaryMultiCallable[_accounts_pb2.LogoutRequest, _accounts_pb2.LogoutResponse]  # type: ignore[assignment]
     """Forgets a stored key, and the cached data of the account when asked. OK also when there was nothing to forget."""
     ListAccounts: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountsRequest, _accounts_pb2.ListAccountsResponse]  # type: ignore[assignment]
-    """Lists the accounts this daemon knows: those with a stored key and those used since it started."""
+    """Lists the accounts this daemon knows: those with a stored key, those used since it started, and those remembered
+    from before because data of theirs lies here.
+    """
     GetViewer: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetViewerRequest, _accounts_pb2.GetViewerResponse]  # type: ignore[assignment]
     """Returns the user behind an account."""
 
@@ -93,7 +97,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.ListAccountsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.ListAccountsResponse, _abc.Awaitable[_accounts_pb2.ListAccountsResponse]]:
-        """Lists the accounts this daemon knows: those with a stored key and those used since it started."""
+        """Lists the accounts this daemon knows: those with a stored key, those used since it started, and those remembered
+        from before because data of theirs lies here.
+        """
 
     @_abc_1.abstractmethod
     def GetViewer(
