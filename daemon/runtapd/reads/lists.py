@@ -2,11 +2,13 @@
 
 A list is an `Answer`: the ids as far as they have been fetched. It is shared by all who ask the same, and grows by
 pages, each fetched once for everybody who waits. A reader stays with the answer its list began with; when that is gone
-(restart, memory), the list goes on behind the server's cursor that its token carries.
+(restart, memory), the list goes on behind the server's cursor that its token carries. A new answer remembers the best
+one before it until it is complete itself, for those who may not ask the server or cannot reach it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from runtapd import faults
@@ -26,6 +28,8 @@ FIRST_PAGE = 50
 LARGEST_PAGE = 1000
 PAGE_BYTES = 16 * 2**20
 """About how many bytes of documents one page asked of a server may bring."""
+PATIENCE_S = 3.0
+"""How long a server is waited for by those who have something older to fall back on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +102,18 @@ class RunLists:
             kept = part.answers.get(query.key)  # somebody may have begun it meanwhile
             if kept is None and stored is not None:
                 kept = _from_disk(stored, part.cache.generation)
-        if kept is not None and wishes.cache_only and not kept.done:
-            kept = kept.former or kept
-        if kept is not None:
-            current = kept.generation == part.cache.generation or wishes.cache_only
-            if current and policy.usable(kept.fetched_at, now, limit, wishes, part.cache.floor):
-                part.answers[query.key] = kept
-                return kept
+        for found in _candidates(kept, wishes):
+            current = found.generation == part.cache.generation or wishes.cache_only
+            if current and policy.usable(found.fetched_at, now, limit, wishes, part.cache.floor):
+                # What is only a former one is kept for its reader; it must not push out the one that follows it.
+                name = query.key if found is kept else _continued(query, found.fetched_at)
+                part.answers[name] = found
+                return found
         if wishes.cache_only:
             raise _not_cached(query)
-        former = kept if kept is None or kept.done else kept.former
+        former = best(kept)
+        if former is not None:
+            former.former = None  # reaches no further: without this, a server that stays away makes a chain
         answer = Answer(query.key, now, part.cache.generation, former=former)
         part.answers[query.key] = answer
         return answer
@@ -129,12 +135,15 @@ class RunLists:
         What is not there yet is asked of the server `fetch` runs at a time.
         """
         try:
-            fetched = await self._grown(part, query, answer, offset + count, fetch, wishes, wait)
+            fetched = await self._grown(part, query, answer, offset, offset + count, fetch, wishes, wait)
         except faults.UpstreamFault:
-            if answer.former is None or answer.ids or not wishes.allow_stale_on_error:
+            older = fallback(answer, offset) if wishes.allow_stale_on_error else None
+            if older is None:
                 raise
-            answer, fetched = replace(answer.former, stale=True), False
-            part.answers[_continued(query, answer.fetched_at)] = answer
+            if older is not answer:
+                answer = _as_stale(older)
+                part.answers[_continued(query, answer.fetched_at)] = answer
+            fetched = False
         start = offset - answer.first
         ids = answer.ids[start : start + count]
         runs = await self._runs(part, query, answer, start, ids, fetched, wishes, wait)
@@ -159,19 +168,27 @@ class RunLists:
         part: Partition,
         query: RunQuery,
         answer: Answer,
+        start: int,
         end: int,
         fetch: int,
         wishes: Wishes,
         wait: Wait,
     ) -> bool:
-        """Fetches until the answer reaches `end` or is complete; returns whether anything was fetched."""
+        """Fetches until the answer reaches `end` or is complete; returns whether anything was fetched.
+
+        Without asking the server it need only reach beyond `start`: the reader gets what is there.
+        """
         fetched = False
         while not answer.done and answer.end < end:
             if wishes.cache_only:
+                if answer.end > start:
+                    break
                 raise _not_cached(query)
-            fetched = True
+            fetched, patience = True, wait
+            if wishes.allow_stale_on_error and fallback(answer, start) is not None:
+                patience = wait.no_later_than(asyncio.get_running_loop().time() + PATIENCE_S)
             await part.pages.join(
-                answer, wait, lambda shared: self._extend(part, query, answer, fetch, shared)
+                answer, patience, lambda shared: self._extend(part, query, answer, fetch, shared)
             )
         part.misses += fetched
         part.hits += not fetched
@@ -274,6 +291,42 @@ class RunLists:
                 break
             behind = page.cursors[-1]
         return found
+
+
+def best(answer: Answer | None) -> Answer | None:
+    """Returns what to give of an answer and the one before it when the server is not asked: None when both are empty.
+
+    A complete one goes before one that is not; of two that are not, the one that reaches further.
+    """
+    there = [one for one in (answer, answer and answer.former) if one is not None and (one.done or one.ids)]
+    return max(there, key=lambda one: (one.done, one.end), default=None)
+
+
+def fallback(answer: Answer, offset: int) -> Answer | None:
+    """Returns what a reader at `offset` of this answer can have while the server does not answer; None when nothing.
+
+    The one before it only for a reader who has had nothing of this one: half of each makes no list.
+    """
+    if not answer.ids or offset == 0:
+        older = best(answer)
+        return older if older is not None and (older.done or older.end > offset) else None
+    return answer if answer.end > offset else None
+
+
+def _candidates(kept: Answer | None, wishes: Wishes) -> list[Answer]:
+    """Returns the answers to look at for a list that begins, best first."""
+    if kept is None:
+        return []
+    if wishes.cache_only:
+        found = best(kept)
+        return [] if found is None else [found]
+    # One that is only begun must not hide the one before it from those it is new enough for.
+    return [kept] if kept.ids or kept.former is None else [kept.former, kept]
+
+
+def _as_stale(answer: Answer) -> Answer:
+    """Returns a copy to be told as stale; who reads the original may go on fetching it."""
+    return replace(answer, ids=list(answer.ids), cursors=list(answer.cursors), stale=True)
 
 
 def _continued(query: RunQuery, fetched_at: float) -> str:

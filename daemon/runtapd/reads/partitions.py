@@ -43,7 +43,7 @@ class Answer:
     stale: bool = False
     """Given although it is older than was wanted, because the server could not be asked."""
     former: Answer | None = None
-    """The complete answer this one is to replace; given when the server cannot be asked."""
+    """The best answer before this one, as far as it goes; given when the server cannot be asked."""
     bytes_seen: int = 0
     """Bytes of documents in the runs fetched so far; sizes the next page."""
     seen: set[str] = field(init=False)

@@ -1,0 +1,45 @@
+"""What a list of runs falls back on, and when runs of it are missing."""
+
+from __future__ import annotations
+
+from runtapd.reads.lists import best, fallback
+from runtapd.reads.partitions import Answer
+
+
+def answer(length: int, *, done: bool = False, first: int = 0, former: Answer | None = None) -> Answer:
+    ids = [f"r{i}" for i in range(length)]
+    return Answer("k", 100.0, 0, first=first, ids=ids, cursors=ids[:], done=done, former=former)
+
+
+def test_the_best_answer_is_the_complete_one_then_the_longest() -> None:
+    assert best(None) is None and best(answer(0)) is None
+    new = answer(3)
+    assert best(new) is new
+    for former, length in (
+        (answer(2, done=True), 3),
+        (answer(4), 3),
+        (answer(1), 0),
+        (answer(0, done=True), 1),
+    ):
+        assert best(answer(length, former=former)) is former
+    for former in (answer(3), answer(2), answer(0)):
+        new.former = former
+        assert best(new) is new
+
+
+def test_who_has_had_nothing_yet_is_given_the_answer_before() -> None:
+    complete = answer(60, done=True)
+    for offset in (0, 5, 60, 99):
+        assert fallback(answer(0, former=complete), offset) is complete
+    part = answer(50)
+    new = answer(0, former=part)
+    assert [fallback(new, offset) for offset in (0, 49, 50)] == [part, part, None]
+    assert fallback(answer(10, former=complete), 0) is complete
+    assert fallback(answer(0), 0) is None
+
+
+def test_who_is_under_way_keeps_to_its_answer() -> None:
+    new = answer(10, former=answer(60, done=True))
+    assert [fallback(new, offset) for offset in (1, 9, 10)] == [new, new, None]
+    behind = answer(5, first=20)
+    assert [fallback(behind, offset) for offset in (20, 24, 25)] == [behind, behind, None]
