@@ -59,6 +59,22 @@ def test_a_nested_config_key_is_set_inside_the_value() -> None:
     }
 
 
+def test_what_stands_beside_a_config_value_stays_there() -> None:
+    run = make_run(config={"x": {"value": {"a": 1, "b": 2}, "foo": 2}, "y": {"value": 1, "foo": 3}})
+    edits = (
+        Edit(("x", "a"), "3", "1"),
+        Edit(("x", "b"), None, "2"),
+        Edit(("y",), "4", "1"),
+    )
+    assert conflicts(Patch(config=edits), run) == []
+    after = apply(Patch(config=edits), run)
+    assert json.loads(after.config or "") == {
+        "x": {"value": {"a": 3}, "foo": 2},
+        "y": {"value": 4, "foo": 3},
+    }
+    assert not_honoured(Patch(config=edits), after) == []
+
+
 def test_summary_keys_are_set_as_they_are() -> None:
     run = make_run(summary={"acc": 0.5, "nested": {"a": 1}, "scalar": 1})
 

@@ -262,7 +262,8 @@ def _find(document: Any, path: tuple[str, ...]) -> Any:
 
 
 def _is_wrapped(entry: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(entry, dict) and "value" in entry and entry.keys() <= {"value", "desc"}
+    # Whatever stands beside the value; SDKs, ours and theirs, read entries by this rule.
+    return isinstance(entry, dict) and "value" in entry
 
 
 def _lookup(run: RunData) -> Callable[[str, tuple[str, ...]], Any]:
