@@ -96,6 +96,29 @@ def test_a_reason_of_a_newer_daemon_goes_by_its_status_code() -> None:
     assert error.reason == "PLANET_NOT_FOUND"
 
 
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("Received message larger than max (20971612 vs. 16777216)", errors.InvalidRequestError),
+        ("Bandwidth exhausted", errors.DaemonError),
+    ],
+)
+def test_grpcs_own_limits_are_no_rate_limit(words: str, kind: type) -> None:
+    class Limited(grpc.RpcError):
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.RESOURCE_EXHAUSTED
+
+        def details(self) -> str:
+            return words
+
+        def trailing_metadata(self) -> tuple[()]:
+            return ()
+
+    error = errors.from_rpc(Limited(), "ListRuns")
+    assert type(error) is kind
+    assert words in error.message
+
+
 def test_importing_the_errors_imports_no_grpc() -> None:
     code = "import sys, runtap.errors; sys.exit('grpc' in sys.modules or 'google' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

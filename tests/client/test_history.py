@@ -159,6 +159,13 @@ def test_nan_among_values_of_several_kinds_is_a_number(daemon: ScriptedDaemon, r
     assert math.isnan(rows[0]["x"])
 
 
+def test_steps_beyond_all_steps_are_no_limit(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    assert len(list(run.scan_history(min_step=-(2**63), max_step=2**63, page_size=2**40))) == 10
+    assert list(run.scan_history(min_step=2**70)) == []
+    with pytest.raises(InvalidRequestError, match="keys has half a surrogate pair"):
+        run.scan_history(keys=["\ud800"])
+
+
 def test_nan_inside_of_values_is_a_number(daemon: ScriptedDaemon, run: runtap.Run) -> None:
     daemon.rows[PATH] = [{"_step": 0, "x": {"deep": ["NaN", "-Infinity", "NaNs"]}}, {"_step": 1, "x": 2}]
     deep = next(iter(run.scan_history()))["x"]["deep"]

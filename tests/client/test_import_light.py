@@ -57,6 +57,13 @@ print(loaded, [name for name in sys.modules if name.startswith("runtap.v1")])
     assert python(script) == "[] []"
 
 
+def test_the_version_is_that_of_the_package() -> None:
+    script = (
+        "import importlib.metadata, runtap; print(runtap.__version__ == importlib.metadata.version('runtap'))"
+    )
+    assert python(script) == "True"
+
+
 def test_every_name_of_all_resolves_and_is_shown() -> None:
     for name in runtap.__all__:
         assert getattr(runtap, name) is not None

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import numpy
+import pandas
 import pytest
 
 import runtap
@@ -290,6 +291,103 @@ def test_values_of_numpy_dates_and_paths_are_stored(daemon: ScriptedDaemon, run:
     }
 
 
+def test_the_loggers_own_record_is_dropped_and_never_sent(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.add_run("r2", config={"_wandb": {"value": {"cli_version": "0.1"}}, "lr": {"value": 7}})
+    run.config.update(runtap.Api().run("ada/digits/r2").rawconfig)
+    run.config["wandb_version"] = 1
+    with pytest.warns(UserWarning, match="_wandb and wandb_version in run.config belong to the logger"):
+        run.update()
+    assert edits(daemon.last("runs.UpdateRun").config) == [(["lr"], 7, "0.1")]
+    assert "_wandb" not in run.config
+    assert run.update() is None
+
+    run.config["_wandb"] = {}
+    with pytest.warns(UserWarning, match="_wandb in run.config belong"):
+        run.load()
+    assert "_wandb" not in run.config
+
+
+def test_a_wrapper_of_an_unusual_kind_is_one(daemon: ScriptedDaemon) -> None:
+    daemon.add_run("r2", config={"x": {"value": {"a": 1}, "foo": 2}})
+    run = runtap.Api().run("ada/digits/r2")
+    run.config["x"]["a"] = 3
+    run.update()
+    assert edits(daemon.last("runs.UpdateRun").config) == [(["x", "a"], 3, "1")]
+    assert run.config == {"x": {"a": 3}}
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"k": value}
+    return value
+
+
+def test_what_contains_itself_or_is_too_deep_is_refused(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    endless: dict[str, Any] = {}
+    endless["again"] = [endless]
+    for value in (endless, nested(250), nested(5000)):
+        run.config["deep"] = value
+        with pytest.raises(InvalidRequestError, match=r"config\.deep\..* is nested deeper than 200 levels"):
+            run.update()
+        with pytest.raises(InvalidRequestError, match=r"summary\.deep\..* is nested deeper"):
+            run.summary["deep"] = value
+    run.config["deep"] = nested(190)
+    run.update()
+    assert daemon.count("runs.UpdateRun") == 1
+
+
+def test_half_a_surrogate_pair_is_refused_by_name(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    half = "\ud800"
+    for place in (run.config, run.summary):
+        place["v"] = [half]
+        with pytest.raises(InvalidRequestError, match=r"(config|summary)\.v has half a surrogate pair"):
+            run.update()
+        del place["v"]
+        place[half] = 1
+        with pytest.raises(InvalidRequestError, match=r"the key .* has half a surrogate pair"):
+            run.update()
+        del place[half]
+    with pytest.raises(InvalidRequestError, match="notes has half"):
+        run.notes = half
+    with pytest.raises(InvalidRequestError, match="tags has half"):
+        run.tags = [half]
+    run.config["lr"] = 1
+    with pytest.raises(InvalidRequestError, match=r"expect\['config.lr'\] has half"):
+        run.update(expect={"config.lr": half})
+    assert daemon.count("runs.UpdateRun") == 0
+
+
+def test_half_a_surrogate_pair_of_the_server_is_in_nobodys_way(daemon: ScriptedDaemon) -> None:
+    daemon.add_run("r2", summary={"theirs": "\ud800", "mine": 1})
+    run = runtap.Api().run("ada/digits/r2")
+    run.summary["mine"] = 2
+    run.update()
+    run.summary["theirs"] = "whole"
+    run.update()
+    (edit,) = daemon.last("runs.UpdateRun").summary
+    assert (edit.set_json, edit.HasField("base_json")) == ('"whole"', False)
+
+
+def test_an_update_too_large_for_a_message_names_its_largest_part(
+    daemon: ScriptedDaemon, run: runtap.Run
+) -> None:
+    run.config["small"] = "x" * 1000
+    run.summary["deep"] = {"large": "x" * (20 * 2**20)}
+    with pytest.raises(InvalidRequestError, match=r"20,97.,... bytes.*16,711,680.*summary\.deep") as caught:
+        run.update()
+    assert caught.value.metadata["field"] == "summary.deep"
+    del run.summary["deep"]
+    run.notes = "x" * (20 * 2**20)
+    with pytest.raises(InvalidRequestError, match="largest part is notes"):
+        run.update()
+    run.notes = "short"
+    with pytest.raises(InvalidRequestError, match="largest part is expect"):
+        run.update(expect={"config.lr": "x" * (20 * 2**20)})
+    run.update()
+    assert daemon.count("runs.UpdateRun") == 1
+
+
 def test_numbers_json_lacks_go_there_and_back_and_are_no_change(
     daemon: ScriptedDaemon, run: runtap.Run
 ) -> None:
@@ -317,8 +415,14 @@ def test_values_json_cannot_hold_are_named(daemon: ScriptedDaemon, run: runtap.R
     run.config["opt"]["thing"] = numpy.zeros(33)
     with pytest.raises(ValueError, match="array of 33 elements"):
         run.update()
-    with pytest.raises(InvalidRequestError, match="tags is a list of strings"):
-        run.tags = "abc"
+    run.config["opt"]["thing"] = pandas.NaT
+    with pytest.raises(InvalidRequestError, match=r"config\.opt\.thing is a NaTType"):
+        run.update()
+    for wrong in ("abc", None, 5, [1]):
+        with pytest.raises(InvalidRequestError, match="tags is a list of strings"):
+            run.tags = wrong  # type: ignore[assignment]
+    with pytest.raises(InvalidRequestError, match="the name of a run cannot be empty"):
+        run.name = ""
     with pytest.raises(InvalidRequestError, match="notes is a text"):
         run.notes = 3  # type: ignore[assignment]
     with pytest.raises(InvalidRequestError, match="display_name"):

@@ -58,6 +58,10 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = globals()[name] = getattr(import_module(f"runtap.{_HOMES[name]}"), name)
         return value
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("runtap")
     from runtap.elsewhere import find
 
     return find(name)

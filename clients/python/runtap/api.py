@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from runtap.cautions import caution
 from runtap.errors import InvalidRequestError
+from runtap.history import checked_number
 from runtap.run_object import Run
 from runtap.runs import Query, Runs
 from runtap.session import Session
-from runtap.values import json_text, plain
+from runtap.values import check_text, json_text, parsed, plain
 
 if TYPE_CHECKING:
     from runtap.v1 import runs_pb2
@@ -176,16 +176,15 @@ class Api:
             InvalidRequestError: (a ValueError) for arguments that mean nothing. What only the server's side can tell
             (an unknown project, a bad filter) is a CommError when the runs are first looked at.
         """
-        if per_page is not None and (isinstance(per_page, bool) or per_page < 1):
-            raise _refused("per_page", f"per_page is a number above 0, not {per_page!r}")
         if on_error not in ("raise", "warn"):
             raise _refused("on_error", f'on_error is "raise" or "warn", not {on_error!r}')
         filter_json, inner_order = _filter(filters)
+        check_text(inner_order or order or "", "order")
         query = Query(
             project=_joined(path),
             filter_json=filter_json,
             order=inner_order or order or "",
-            per_page=per_page or 0,
+            per_page=0 if per_page is None else checked_number("per_page", per_page, least=1, bits=31),
             on_error=on_error,
         )
         return Runs(self._session, query)
@@ -193,7 +192,9 @@ class Api:
 
 def _joined(path: AnyPath | None) -> str:
     """A path as text, whether it came as text or in parts."""
-    return path if isinstance(path, str) else "/".join(path or ())
+    text = path if isinstance(path, str) else "/".join(path or ())
+    check_text(text, "path")
+    return text
 
 
 def _filter(filters: Mapping[str, Any] | str | None) -> tuple[str, str]:
@@ -203,7 +204,9 @@ def _filter(filters: Mapping[str, Any] | str | None) -> tuple[str, str]:
     if isinstance(filters, str):
         return _checked(filters), ""
     if "order" not in filters:
-        return json_text(plain(filters, "filters")), ""
+        text = json_text(plain(filters, "filters"))
+        check_text(text, "filters")
+        return text, ""
     if len(filters) > 1:
         raise _refused(
             "filters", "order is no filter; write api.runs(path, filters, order=...)", "INVALID_FILTER"
@@ -213,8 +216,9 @@ def _filter(filters: Mapping[str, Any] | str | None) -> tuple[str, str]:
 
 
 def _checked(filters: str) -> str:
+    check_text(filters, "filters")
     try:
-        json.loads(filters)
+        parsed(filters)
     except ValueError as error:
         raise _refused(
             "filters",

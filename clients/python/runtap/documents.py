@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtap import edits
+from runtap.cautions import caution
 from runtap.errors import CommError
 from runtap.values import parsed
 
@@ -57,7 +58,7 @@ class Documents:
     def changes(self, name: str) -> list[edits.Edit]:
         """What was changed in this document since the run was read."""
         held = self._live.get(name)
-        return edits.changes(self.base(name), held, name) if held is not None else []
+        return _changes(self.base(name), held, name) if held is not None else []
 
     def adopt(self, message: runs_pb2.Run, sent: Mapping[str, Sequence[edits.Edit]]) -> None:
         """Takes the server's newer state of the run; edits that were not sent survive on top of it."""
@@ -66,7 +67,7 @@ class Documents:
         for name, held in self._live.items():
             known = self.base(name)
             edits.apply(sent.get(name, ()), known)
-            kept = edits.changes(known, held, name)
+            kept = _changes(known, held, name)
             text = self._text(message, fetched, name)
             fresh[name] = _READERS[name](decode(text, f"{name} of {message.path}"))
             edits.apply(kept, fresh[name])
@@ -84,6 +85,15 @@ class Documents:
             fetched[name] = _read_document(self._session, message.path, _NUMBERS[name])
             return fetched[name]
         return ""
+
+
+def _changes(base: dict[str, Any], held: dict[str, Any], name: str) -> list[edits.Edit]:
+    """The edits in a document, without the logger's own keys: what it recorded is not the user's to change."""
+    if name == "config" and (internal := [key for key in INTERNAL_KEYS if key in held]):
+        caution(f"{' and '.join(internal)} in run.config belong to the logger and were dropped, not sent")
+        for key in internal:
+            del held[key]
+    return edits.changes(base, held, name)
 
 
 def _read_document(session: Session, path: str, document: int) -> str:
@@ -106,7 +116,10 @@ def decode(text: str, what: str) -> dict[str, Any]:
 
 
 def unwrapped(value: Any) -> Any:
-    """The value of a config entry, which is wrapped as {"value": ...} except by some old writers."""
+    """The value of a config entry, which is wrapped as {"value": ...} except by some old writers.
+
+    Whatever else the wrapper holds, as in the wandb SDK and in the daemon's `model/patch.py`.
+    """
     return value["value"] if isinstance(value, dict) and "value" in value else value
 
 

@@ -7,12 +7,12 @@ patch never touches what somebody else is changing meanwhile.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runtap.errors import InvalidRequestError
-from runtap.values import plain, same
+from runtap.values import check_text, plain, same
 
 
 class Absent(enum.Enum):
@@ -92,9 +92,7 @@ class TagEdit:
 
 def tag_changes(base: Sequence[str], edited: Any) -> TagEdit | None:
     """The change of tags, None when there is none; a replacement only where order or duplicates matter."""
-    if isinstance(edited, str) or not all(isinstance(tag, str) for tag in edited):
-        raise InvalidRequestError(f"tags is a list of strings, not {edited!r}", reason="INVALID_FIELD")
-    old, new = tuple(base), tuple(edited)
+    old, new = tuple(base), _tags(edited)
     if old == new:
         return None
     added = tuple(tag for tag in new if tag not in old)
@@ -102,6 +100,18 @@ def tag_changes(base: Sequence[str], edited: Any) -> TagEdit | None:
     if new == kept + added and len(set(new)) == len(new):
         return TagEdit(add=added, remove=tuple(tag for tag in old if tag not in new))
     return TagEdit(replace=new)
+
+
+def _tags(tags: Any) -> tuple[str, ...]:
+    if (
+        not isinstance(tags, Iterable)
+        or isinstance(tags, str)
+        or not all(isinstance(tag, str) for tag in tags)
+    ):
+        raise InvalidRequestError(f"tags is a list of strings, not {tags!r}", reason="INVALID_FIELD")
+    for tag in tags:
+        check_text(tag, "tags")
+    return tuple(tags)
 
 
 def apply_tags(edit: TagEdit | None, tags: Sequence[str]) -> list[str]:

@@ -295,12 +295,21 @@ def fault_of(error: grpc.RpcError, method: str = "the call") -> Fault:
     code = error.code().name
     words = error.details() or code
     details = _rich_details(error)
+    if details is None and code == "RESOURCE_EXHAUSTED":
+        return _of_grpc_limits(words, method)
     if details is None:
         template = _GRPC_SAYS.get(code)
         text = f"{template.format(method=method)} ({words})" if template else f"{method}: {words}"
         return Fault(code=code, message=text)
     reason, metadata, retry_after_s = details
     return Fault(code=code, message=words, reason=reason, metadata=metadata, retry_after_s=retry_after_s)
+
+
+def _of_grpc_limits(words: str, method: str) -> Fault:
+    """What gRPC makes itself when a message is too large, or when it has no room; nobody called too often."""
+    if "larger than max" in words:
+        return Fault("INVALID_ARGUMENT", f"{method}: one message cannot be as large as that ({words})")
+    return Fault("INTERNAL", f"{method}: no room left between this program and the daemon ({words})")
 
 
 def _rich_details(error: grpc.RpcError) -> tuple[str, dict[str, str], float | None] | None:

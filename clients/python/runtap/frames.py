@@ -16,6 +16,7 @@ from runtap import row_groups
 from runtap.cautions import caution
 from runtap.history import STREAMS, UnknownKeyWarning, checked_keys, checked_number, refused
 from runtap.row_groups import RowGroup
+from runtap.values import check_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +78,7 @@ def history(
         raise refused("how", f'how is "outer" or "inner", not {how!r}')
     if columns not in ("guide", "exact"):
         raise refused("columns", f'columns is "guide" or "exact", not {columns!r}')
+    check_text(x_axis, "x_axis")
     wanted = Wanted(
         samples=checked_number("samples", samples, least=1),
         keys=checked_keys(keys),

@@ -9,6 +9,7 @@ from runtap import row_groups
 from runtap.cautions import caution
 from runtap.errors import InvalidRequestError
 from runtap.row_groups import HistoryRow
+from runtap.values import check_text
 
 if TYPE_CHECKING:
     from runtap.session import Session
@@ -39,7 +40,7 @@ class HistoryScan(Iterable[HistoryRow]):
         self._session = session
         self._path = path
         self._keys = checked_keys(keys)
-        self._page_size = checked_number("page_size", page_size, least=1)
+        self._page_size = checked_number("page_size", page_size, least=1, bits=31)
         self._min_step = None if min_step is None else checked_number("min_step", min_step)
         self._max_step = None if max_step is None else checked_number("max_step", max_step)
         self._use_cache = use_cache
@@ -89,18 +90,22 @@ def checked_keys(keys: Iterable[str] | None) -> list[str]:
     listed = [keys] if isinstance(keys, str) else list(keys or ())
     if isinstance(keys, str) or not all(isinstance(key, str) for key in listed):
         raise refused("keys", f'keys is a list of strings, such as ["loss"], not {keys!r}')
+    for key in listed:
+        check_text(key, "keys")
     return list(dict.fromkeys(listed))
 
 
-def checked_number(name: str, value: Any, *, least: int | None = None) -> int:
-    """An integer, in its range; numpy's integers are integers too."""
+def checked_number(name: str, value: Any, *, least: int | None = None, bits: int = 63) -> int:
+    """An integer, in its range; numpy's integers are integers too. Beyond `bits`, the largest there is: no history has
+    more steps or rows than that."""
     try:
-        number = value.__index__()
+        number = int(value.__index__())
     except AttributeError:
         raise refused(name, f"{name} is an integer, not {value!r}") from None
     if isinstance(value, bool) or (least is not None and number < least):
         raise refused(name, f"{name} is an integer of {least or 0} or more, not {value!r}")
-    return int(number)
+    largest: int = 2**bits - 1
+    return min(max(number, -largest), largest)
 
 
 def refused(field: str, message: str) -> InvalidRequestError:

@@ -14,7 +14,7 @@ from runtap import edits
 from runtap.documents import INTERNAL_KEYS, Documents, unwrapped
 from runtap.errors import InvalidRequestError
 from runtap.freshness import Freshness
-from runtap.values import json_text, plain
+from runtap.values import check_text, json_text, plain
 
 if TYPE_CHECKING:
     from runtap.session import Session
@@ -168,7 +168,7 @@ class RunAttributes:
         """A copy of the config with the logger's internal keys before the user's."""
         whole = self._documents.json("config")
         internal = {key: unwrapped(whole[key]) for key in INTERNAL_KEYS if key in whole}
-        return {**internal, **self.config}
+        return {**internal, **self.config, **internal}
 
     @property
     def json_config(self) -> str:
@@ -255,7 +255,7 @@ class RunAttributes:
 
     @tags.setter
     def tags(self, tags: Iterable[str]) -> None:
-        listed = tags if isinstance(tags, str) else list(tags)
+        listed = list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str) else tags
         edits.tag_changes((), listed)  # refuses at once what is no list of strings
         self._tags = list(listed)
 
@@ -281,6 +281,12 @@ class RunAttributes:
             raise InvalidRequestError(
                 f"{name} is a text, not {text!r}", reason="INVALID_FIELD", metadata={"field": name}
             )
+        if name == "display_name" and not text:
+            raise InvalidRequestError(
+                "the name of a run cannot be empty", reason="INVALID_FIELD", metadata={"field": name}
+            )
+        if text is not None:
+            check_text(text, name)
         self._texts[name] = text
 
     def _changed_tags(self) -> edits.TagEdit | None:

@@ -16,6 +16,9 @@ from typing import Any
 
 from runtap.errors import InvalidRequestError
 
+DEEPEST = 200
+"""How deep lists and dicts may be nested; as in the daemon."""
+
 LARGEST_ARRAY = 32
 """Arrays with more elements than this are not stored as lists; as in the wandb SDK."""
 
@@ -23,27 +26,51 @@ SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """How the contract spells the numbers JSON lacks."""
 
 
-def plain(value: Any, place: str = "value") -> Any:
+def plain(value: Any, place: str = "value", depth: int = 0) -> Any:
     """Returns `value` made of None, bool, int, float, str, list and dict; `place` names it in errors."""
+    if depth > DEEPEST:
+        raise _refused(f"{place[:60]}... is nested deeper than {DEEPEST} levels, or contains itself")
     if value is None or isinstance(value, bool | int | float | str):
         return _builtin(value)
     if isinstance(value, Mapping):
-        return {_key(key, place): plain(item, f"{place}.{key}") for key, item in value.items()}
+        return {_key(key, place): plain(item, f"{place}.{key}", depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
-    if isinstance(value, datetime.date | datetime.time):
+        return [plain(item, f"{place}[{index}]", depth + 1) for index, item in enumerate(value)]
+    # pandas.NaT passes for a date and is no date; like NaN, it is not even itself.
+    if isinstance(value, datetime.date | datetime.time) and value == value:
         return value.isoformat()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if _is_histogram(value):
         return histogram_json(value)
     if callable(getattr(value, "tolist", None)):
-        return _array(value, place)
-    raise InvalidRequestError(
+        return _array(value, place, depth)
+    raise _refused(
         f"{place} is a {type(value).__name__}, which JSON cannot hold; "
-        "use numbers, strings, lists, dicts or runtap.Histogram",
-        reason="INVALID_FIELD",
+        "use None, numbers, strings, lists, dicts or runtap.Histogram"
     )
+
+
+def _refused(message: str) -> InvalidRequestError:
+    return InvalidRequestError(message, ValueError(message), reason="INVALID_FIELD")
+
+
+def encodable(text: str) -> bool:
+    """False for a text with half a surrogate pair, such as os.listdir gives for names that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_text(text: str, place: str) -> None:
+    """Refuses a text that no message can carry."""
+    if not encodable(text):
+        raise _refused(
+            f"{place} has half a surrogate pair, which UTF-8 cannot hold; "
+            'text.encode("utf-8", "replace").decode() makes it a question mark'
+        )
 
 
 def _builtin(value: Any) -> Any:
@@ -59,9 +86,7 @@ def _key(key: Any, place: str) -> str:
         return str(key)
     if isinstance(key, bool | int | float) or key is None:
         return json.dumps(key)
-    raise InvalidRequestError(
-        f"{place} has a key of type {type(key).__name__}; keys are strings", reason="INVALID_FIELD"
-    )
+    raise _refused(f"{place} has a key of type {type(key).__name__}; keys are strings")
 
 
 def _is_histogram(value: Any) -> bool:
@@ -80,14 +105,13 @@ def _listed(values: Any) -> list[Any]:
     return list(as_list() if callable(as_list) else values)
 
 
-def _array(value: Any, place: str) -> Any:
+def _array(value: Any, place: str, depth: int) -> Any:
     size = math.prod(getattr(value, "shape", ()))
     if size > LARGEST_ARRAY:
-        raise InvalidRequestError(
-            f"{place} is an array of {size:,} elements; store runtap.Histogram(array) or array.tolist()",
-            reason="INVALID_FIELD",
+        raise _refused(
+            f"{place} is an array of {size:,} elements; store runtap.Histogram(array) or array.tolist()"
         )
-    return plain(value.tolist(), place)
+    return plain(value.tolist(), place, depth + 1)
 
 
 def spelled(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from runtap.cautions import caution
 from runtap.edits import ABSENT, Edit, TagEdit
 from runtap.errors import ConflictWarning, InvalidRequestError, WriteQueued
-from runtap.values import json_text, plain
+from runtap.values import check_text, encodable, json_text, plain
 
 if TYPE_CHECKING:
     from runtap.session import Session
@@ -20,6 +20,9 @@ WAIT_S = 30.0
 """How long an update waits for the server before it raises WriteQueued."""
 MARGIN_S = 15.0
 """How much longer than that the call itself may take."""
+
+LARGEST_REQUEST = 16 * 2**20 - 2**16
+"""Most bytes of one update; the daemon takes messages of 16 MiB."""
 
 TEXT_FIELDS = ("display_name", "notes", "description", "group", "job_type")
 """The plain fields of a run that can be set, as `RunFields` of runs.proto has them."""
@@ -58,8 +61,32 @@ def send(
 ) -> runs_pb2.UpdateRunResponse:
     """Sends a change. The channel repeats it when the daemon goes away, which the request id makes harmless."""
     request = _request(path, change, wait=wait, expect=expect or {})
+    _check_size(request)
     answer: runs_pb2.UpdateRunResponse = session.call("runs.UpdateRun", request, WAIT_S + MARGIN_S)
     return answer
+
+
+def _check_size(request: runs_pb2.UpdateRunRequest) -> None:
+    """The daemon takes no larger message; gRPC would say so without naming what is large."""
+    size = request.ByteSize()
+    if size <= LARGEST_REQUEST:
+        return
+    sizes = {
+        f"{document}.{'.'.join(edit.path)}": edit.ByteSize()
+        for document, edits in (("config", request.config), ("summary", request.summary))
+        for edit in edits
+    }
+    sizes |= {field.name: len(text.encode()) for field, text in request.fields.ListFields()}
+    sizes["expect"] = sum(item.ByteSize() for item in request.expect)
+    sizes["tags"] = sum(len(tag.encode()) for tag in (*request.tags_add, *request.tags_replace.tags))
+    largest = max(sizes, key=sizes.__getitem__)
+    message = (
+        f"the update of {request.path} has {size:,} bytes, and {LARGEST_REQUEST:,} are the most; the largest part is "
+        f"{largest} ({sizes[largest]:,} bytes): store less there, or send it in several updates"
+    )
+    raise InvalidRequestError(
+        message, ValueError(message), reason="INVALID_FIELD", metadata={"field": largest}
+    )
 
 
 def outcome(write: writes_pb2.Write, *, wait: bool) -> Write:
@@ -96,8 +123,8 @@ def _request(
 
     request = runs_pb2.UpdateRunRequest(
         path=path,
-        config=_edits(change.config),
-        summary=_edits(change.summary),
+        config=_edits("config", change.config),
+        summary=_edits("summary", change.summary),
         expect=[_expectation(name, value) for name, value in expect.items()],
         request_id=str(uuid.uuid4()),
         wait_for=runs_pb2.WAIT_FOR_APPLIED if wait else runs_pb2.WAIT_FOR_ACCEPTED,
@@ -118,20 +145,29 @@ def _request(
     return request
 
 
-def _edits(edits: Iterable[Edit]) -> list[runs_pb2.JsonEdit]:
+def _edits(document: str, edits: Iterable[Edit]) -> list[runs_pb2.JsonEdit]:
     from runtap.v1 import runs_pb2
 
     messages = []
     for edit in edits:
-        message = runs_pb2.JsonEdit(
-            path=edit.path, base_json="" if edit.base is ABSENT else json_text(edit.base)
-        )
+        name = ".".join((document, *edit.path))
+        check_text(name, f"the key {name!r}")
+        message = runs_pb2.JsonEdit(path=edit.path)
+        base = "" if edit.base is ABSENT else json_text(edit.base)
+        if encodable(base):  # what a server holds may not be, and need not be told
+            message.base_json = base
         if edit.value is ABSENT:
             message.unset = True
         else:
-            message.set_json = json_text(edit.value)
+            message.set_json = _set_json(edit.value, name)
         messages.append(message)
     return messages
+
+
+def _set_json(value: Any, name: str) -> str:
+    text = json_text(value)
+    check_text(text, name)
+    return text
 
 
 def _expectation(name: str, value: Any) -> runs_pb2.Expectation:
@@ -150,7 +186,8 @@ def _expectation(name: str, value: Any) -> runs_pb2.Expectation:
             "group and job_type",
             reason="INVALID_FIELD",
         )
+    check_text(name, f"expect[{name!r}]")
     expectation = runs_pb2.Expectation(field=field, path=path)
     if value is not None:
-        expectation.value_json = json_text(plain(value, f"expect[{name!r}]"))
+        expectation.value_json = _set_json(plain(value, f"expect[{name!r}]"), f"expect[{name!r}]")
     return expectation
