@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -23,7 +25,7 @@ from tests.support.scripted_daemon import KEY, Fault, ScriptedDaemon, scripted_d
 
 @pytest.fixture
 def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedDaemon]:
-    for name in ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_API_KEY", "WANDB_BASE_URL"):
+    for name in ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_HTTP_TIMEOUT"):
         monkeypatch.delenv(name, raising=False)
     with scripted_daemon(tmp_path, monkeypatch) as script:
         script.add_run("r1", config={"lr": {"value": 0.1}})
@@ -164,6 +166,36 @@ def test_a_stale_answer_warns_and_says_so(daemon: ScriptedDaemon) -> None:
     assert run.freshness.stale
     assert run.freshness.source == "upstream"
     assert run.freshness.age_s is not None
+
+
+def test_the_timeout_limits_each_request_of_a_stream_too(
+    daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sent(**arguments: Any) -> float | None:
+        run = runtap.Api(**arguments).run("ada/digits/r1")
+        list(run.scan_history())
+        options = daemon.last("history.ReadHistory").options
+        assert options.HasField("request_timeout") == daemon.last("runs.GetRun").options.HasField(
+            "request_timeout"
+        )
+        return (
+            options.request_timeout.ToTimedelta().total_seconds()
+            if options.HasField("request_timeout")
+            else None
+        )
+
+    assert sent() is None
+    assert sent(timeout=20.5) == 20.5
+    assert sent(timeout=math.inf) == 1e9
+    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "45")
+    assert sent() == 45
+    assert sent(timeout=20) == 20
+    for wrong in ("0", "-1", "2.5", "soon"):
+        monkeypatch.setenv("WANDB_HTTP_TIMEOUT", wrong)
+        with pytest.raises(
+            InvalidRequestError, match="WANDB_HTTP_TIMEOUT is a whole number of seconds above 0"
+        ):
+            runtap.Api()
 
 
 def test_the_timeout_ends_a_call(daemon: ScriptedDaemon) -> None:

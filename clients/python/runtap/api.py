@@ -47,7 +47,8 @@ class Api:
     Arguments:
         overrides: `base_url` of another server, and defaults for `entity`, `project` and `run` where paths leave them
             out. They come before WANDB_BASE_URL, WANDB_ENTITY, WANDB_PROJECT and settings files.
-        timeout: seconds one request may take, 60 by default. Streams of rows are not limited.
+        timeout: seconds one request may take, retries included; WANDB_HTTP_TIMEOUT or 60 by default. Reading many rows
+            or documents may take longer as a whole, each request to the server for them may not.
         api_key: the key; otherwise it is looked for as the wandb SDK does: WANDB_API_KEY, netrc, settings.
         base_url: the server; "local" is the local server of this machine.
         max_age: seconds; answers as young as this are taken from the cache without asking the server. By default

@@ -65,6 +65,11 @@ def surroundings() -> Surroundings:
     )
 
 
+def http_timeout() -> str:
+    """`$WANDB_HTTP_TIMEOUT` as it is written; empty when not set."""
+    return os.environ.get("WANDB_HTTP_TIMEOUT", "")
+
+
 def for_daemon() -> dict[str, str]:
     """The environment a daemon is started with; never a WANDB_ variable."""
     inherited = {

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from runtap import channel
 from runtap.cautions import caution
-from runtap.environment import CallerEnvironment, caller_environment
-from runtap.errors import AuthenticationError, CommError, StaleWarning
+from runtap.environment import CallerEnvironment, caller_environment, http_timeout
+from runtap.errors import AuthenticationError, CommError, InvalidRequestError, StaleWarning
 from runtap.freshness import Freshness, from_message
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from runtap.v1 import accounts_pb2, common_pb2
 
 DEFAULT_TIMEOUT_S = 60.0
+LONGEST_S = 1e9
+"""What a timeout is that is meant to be none; neither gRPC nor a Duration has infinity."""
 FLOOR_S = 10.0
 """A new `Api` accepts what was fetched at most this long before it was made."""
 
@@ -40,7 +42,10 @@ class Session:
         offline: bool = False,
         stale_ok: bool = False,
     ) -> None:
-        self.timeout = DEFAULT_TIMEOUT_S if timeout is None else float(timeout)
+        self._request_timeout = (
+            _seconds_of_environment() if timeout is None else min(float(timeout), LONGEST_S)
+        )
+        self.timeout = DEFAULT_TIMEOUT_S if self._request_timeout is None else self._request_timeout
         self.entity = ""
         self.project = ""
         self._max_age = max_age
@@ -86,6 +91,9 @@ class Session:
         if self._offline:
             options.cache_only = True
             return options
+        if self._request_timeout:
+            # Streams have no deadline of their own, so that only this limits what they wait for.
+            options.request_timeout.FromNanoseconds(round(self._request_timeout * 1e9))
         options.no_cache = no_cache
         age = 0.0 if force else self._max_age
         if age is not None:
@@ -146,3 +154,14 @@ class Session:
                 f"{account.viewer.username}, not of {self.viewer.username}: make a new runtap.Api()",
                 reason="ACCOUNT_UNKNOWN",
             )
+
+
+def _seconds_of_environment() -> float | None:
+    """The timeout that the wandb SDK would take from the environment; None when there is none."""
+    text = http_timeout()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        message = f"WANDB_HTTP_TIMEOUT is a whole number of seconds above 0, not {text!r}"
+        raise InvalidRequestError(message, ValueError(message), reason="INVALID_FIELD")
+    return min(float(text), LONGEST_S)
