@@ -19,6 +19,7 @@ import runtap
 from runtap.errors import DaemonError, InvalidRequestError
 from runtap.frames import SampledWarning, spread
 from runtap.history import UnknownKeyWarning
+from runtap.row_groups import MissingRowsWarning
 from runtap.v1 import history_pb2
 from tests.support.scripted_daemon import Fault, ScriptedDaemon, scripted_daemon
 
@@ -164,6 +165,18 @@ def test_steps_beyond_all_steps_are_no_limit(daemon: ScriptedDaemon, run: runtap
     assert list(run.scan_history(min_step=2**70)) == []
     with pytest.raises(InvalidRequestError, match="keys has half a surrogate pair"):
         run.scan_history(keys=["\ud800"])
+
+
+def test_rows_that_the_server_withholds_are_warned_of_once(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.exact = False
+    for read in (lambda: list(run.scan_history()), lambda: run.history(keys=["acc"])):
+        with pytest.warns(
+            MissingRowsWarning, match=f"https://api.test did not give all rows of {PATH}"
+        ) as told:
+            read()
+        assert len(told) == 1
+        assert told[0].filename == __file__
+    assert len(run.history(stream="events")) == 10
 
 
 def test_nan_inside_of_values_is_a_number(daemon: ScriptedDaemon, run: runtap.Run) -> None:

@@ -86,6 +86,8 @@ class ScriptedDaemon:
         """Ends a ReadHistory as a dying daemon would, after so many messages; once, unless `breaks_always`."""
         self.breaks_always = False
         self.group_rows = 1000
+        self.exact = True
+        """Whether rows are said to be all there are."""
         self.lock = threading.Lock()
         self.calls: list[Call] = []
         self.faults: defaultdict[str, list[Fault]] = defaultdict(list)
@@ -261,7 +263,7 @@ class _History(history_pb2_grpc.HistoryServiceServicer):
         script = self.script
         script.enter("history.ReadHistory", request, context)
         rows = script.rows.get(request.path, [])
-        for number, message in enumerate(messages_of(rows, request, script.group_rows)):
+        for number, message in enumerate(messages_of(rows, request, script.group_rows, script.exact)):
             if number == script.break_history_after:
                 script.break_history_after = number if script.breaks_always else -1
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")

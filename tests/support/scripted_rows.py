@@ -14,7 +14,10 @@ _LOST = object()
 
 
 def messages_of(
-    rows: Sequence[dict[str, Any]], request: history_pb2.ReadHistoryRequest, group_rows: int
+    rows: Sequence[dict[str, Any]],
+    request: history_pb2.ReadHistoryRequest,
+    group_rows: int,
+    exact: bool = True,
 ) -> Iterator[history_pb2.ReadHistoryResponse]:
     """The messages that answer a ReadHistory for a run with these rows; two per group."""
     chosen = [row for row in rows if _wanted(row, request)]
@@ -34,7 +37,7 @@ def messages_of(
                 row_group=start // group_rows,
                 row_group_end=is_end,
                 resume_token=str(start + len(part)) if is_end else "",
-                exact=True,
+                exact=exact,
                 unknown_keys=unknown if is_end and start == ends[-1] else [],
             )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from runtap.cautions import caution
 from runtap.errors import DaemonError
 from runtap.values import parsed
 
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from runtap.session import Session
     from runtap.v1 import history_pb2
 
+METRICS = 1
+"""`HISTORY_STREAM_METRICS` of history.proto; written out so that this module needs no stub."""
+
 _MISSING: Any = object()
+
+
+class MissingRowsWarning(UserWarning):
+    """The server gave fewer rows than the history has."""
 
 
 class HistoryRow(dict[str, Any]):
@@ -44,6 +52,8 @@ class RowGroup:
     """Rows in which null was logged, by column; other empty cells are missing."""
     unknown_keys: tuple[str, ...] = ()
     """Keys asked for that no row has; in the last group."""
+    exact: bool = True
+    """False when the server did not give all rows there are."""
 
     def add(self, ipc: bytes) -> None:
         """Adds the columns of one message."""
@@ -82,6 +92,7 @@ class RowGroup:
             json_columns=self.json_columns,
             nulls={name: {places[row] for row in old if row in places} for name, old in self.nulls.items()},
             unknown_keys=self.unknown_keys,
+            exact=self.exact,
         )
 
     def values(self, name: str, missing: Any) -> list[Any]:
@@ -117,13 +128,17 @@ class RowGroup:
 
 def read(session: Session, request: history_pb2.ReadHistoryRequest) -> Iterator[RowGroup]:
     """The groups in order. When the daemon goes away in the middle, the next one continues."""
-    fruitless = 0
+    fruitless, exact = 0, True
     while True:
         fruitless += 1
         try:
             for group, token in _whole_groups(session, request):
+                exact = exact and group.exact
                 yield group
                 fruitless, request.resume_token = 0, token
+            # System metrics are a sample by nature.
+            if not exact and request.stream == METRICS:
+                caution(f"{session.base_url} did not give all rows of {request.path}", MissingRowsWarning)
             return
         except DaemonError:
             # A second try without a single group would not end, and one without a token would repeat rows.
@@ -141,6 +156,7 @@ def _whole_groups(
         if message.WhichOneof("batch") == "arrow_ipc" and message.arrow_ipc:
             group.add(message.arrow_ipc)
         group.unknown_keys = tuple(message.unknown_keys)
+        group.exact = group.exact and message.exact
         if message.row_group_end or message.resume_token:
             yield group, message.resume_token
             group = None
