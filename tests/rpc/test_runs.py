@@ -404,15 +404,65 @@ def test_cache_only_lists_never_ask(world: World) -> None:
     assert world.server.count("Runs") == 1
 
 
-@pytest.mark.parametrize("off_by", [3, -2])
-def test_a_count_that_does_not_fit_is_said(world: World, off_by: int) -> None:
+def test_a_list_shorter_than_the_servers_count_says_so(world: World) -> None:
     world.add_runs(5)
-    world.server.counts_wrongly_by = off_by
+    world.server.counts_wrongly_by = 3
     pages = list(world.pages(page_size=2))
     assert len(ids(pages)) == 5
     assert [bool(page.incomplete_reason) for page in pages] == [False, False, True]
     streamed = world.stream(options=options(no_cache=True))
-    assert streamed[-1].incomplete_reason and len(ids(streamed)) == 5
+    assert "counts 8 runs but listed 5" in streamed[-1].incomplete_reason and len(ids(streamed)) == 5
+
+
+def test_a_server_that_counts_too_few_is_read_to_its_end(world: World) -> None:
+    world.add_runs(9)
+    world.server.counts_wrongly_by = -4
+    pages = list(world.pages(page_size=3))
+    assert ids(pages) == newest_first(9) and not pages[-1].incomplete_reason
+    assert [page.total_size for page in pages] == [5, 8, 9] and world.server.count("Runs") == 4
+    streamed = world.stream(options=options(no_cache=True))
+    assert streamed[-1].progress.done == streamed[-1].progress.total == 9
+
+
+@pytest.mark.parametrize("order", ["-created_at", "+created_at"])
+def test_runs_that_appear_while_a_list_is_read_are_not_missing_from_it(
+    world: World, start: Callable[..., Daemon], order: str
+) -> None:
+    world.add_runs(60)
+    fields: dict[str, Any] = {"order": order, "page_size": 25}
+    first = world.list(**fields)
+    world.add_runs(1, "s")
+    second = world.list(page_token=first.next_page_token, **fields)
+    login(world.daemon, world.server, store=True)
+    world.daemon.stop()
+    world.daemon.secrets.clear()  # stored on purpose
+    world.daemon = start(world.daemon.home)
+    for token in (second.next_page_token, first.next_page_token):
+        *_, last = world.pages_from(token, **fields)
+        assert not last.incomplete_reason
+    assert len(ids([first, second])) == 50 and second.total_size == 60
+
+
+@pytest.mark.parametrize(
+    ("added", "deleted", "listed"), [(3, [], 60), (0, ["r0000", "r0001"], 58), (1, ["r0059"], 60)]
+)
+def test_a_streams_total_is_reached_although_runs_come_and_go(
+    world: World, added: int, deleted: list[str], listed: int
+) -> None:
+    world.add_runs(60)
+
+    def after_the_first_page(request: Any) -> None:
+        if request.operation == "Runs" and request.variables.get("cursor"):
+            world.server.on_request = lambda request: None
+            world.add_runs(added, "s")
+            for run_id in deleted:
+                del world.server.projects[ENTITY, PROJECT][run_id]
+
+    world.server.on_request = after_the_first_page
+    streamed = world.stream(upstream_page_size=50)
+    assert len(set(ids(streamed))) == len(ids(streamed)) == listed
+    assert streamed[0].progress.total == 60 and not streamed[-1].incomplete_reason
+    assert streamed[-1].progress.done == streamed[-1].progress.total == listed
 
 
 def test_runs_that_appear_while_a_list_is_read_are_not_told_twice(world: World) -> None:

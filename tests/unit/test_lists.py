@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from runtapd.reads.lists import best, fallback
+import pytest
+
+from runtapd.reads.lists import best, fallback, missing
 from runtapd.reads.partitions import Answer
 
 
@@ -43,3 +45,28 @@ def test_who_is_under_way_keeps_to_its_answer() -> None:
     assert [fallback(new, offset) for offset in (1, 9, 10)] == [new, new, None]
     behind = answer(5, first=20)
     assert [fallback(behind, offset) for offset in (20, 24, 25)] == [behind, behind, None]
+
+
+@pytest.mark.parametrize(
+    ("begun", "ended", "listed", "expected"),
+    [
+        (60, 60, 60, None),  # nothing happened
+        (60, 61, 60, None),  # one appeared before the reader's place
+        (60, 61, 61, None),  # and one behind it
+        (60, 58, 60, None),  # two deleted that had been listed
+        (60, 58, 58, None),  # and two that had not
+        (60, 61, 59, 60),  # lost, whatever appeared
+        (60, 59, 59, None),  # two appeared, three were deleted
+        (60, 60, 57, 60),  # lost
+        (60, 58, 57, 58),  # lost, even with the two that were deleted
+        (60, 0, 50, None),  # all deleted half-way
+        (0, 0, 0, None),
+        (5, 5, 9, None),  # a server that counts too few
+        (None, None, 3, None),  # a server that does not count
+        (60, None, 60, None),
+        (60, None, 59, 60),
+        (None, 60, 59, 60),
+    ],
+)
+def test_missing_runs(begun: int | None, ended: int | None, listed: int, expected: int | None) -> None:
+    assert missing(begun, ended, listed) == expected

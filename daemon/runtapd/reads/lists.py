@@ -54,6 +54,8 @@ class Place:
     cursor: str
     fetched_at: float
     """Of the answer the list began with."""
+    total: int | None = None
+    """How many runs that list has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,14 @@ class RunLists:
             if _continues(kept, place):
                 return kept
         now = self._partitions.clock()
-        answer = Answer(query.key, now, part.cache.generation, first=place.offset, opened_behind=place.cursor)
+        answer = Answer(
+            query.key,
+            now,
+            part.cache.generation,
+            first=place.offset,
+            opened_behind=place.cursor,
+            total=place.total,
+        )
         part.answers[_continued(query, now)] = answer
         return answer
 
@@ -148,8 +157,10 @@ class RunLists:
         ids = answer.ids[start : start + count]
         runs = await self._runs(part, query, answer, start, ids, fetched, wishes, wait)
         at_end = answer.done and offset + len(ids) >= answer.end
+        # A server that counts too few is told better by what it lists.
+        total = None if answer.total is None else max(answer.total, answer.end)
         places = [
-            Place(answer.first + i + 1, answer.cursors[i], answer.fetched_at)
+            Place(answer.first + i + 1, answer.cursors[i], answer.fetched_at, total)
             for i in range(start, start + len(ids))
         ]
         source = Source.UPSTREAM if fetched else Source.DISK if answer.from_disk else Source.MEMORY
@@ -158,7 +169,7 @@ class RunLists:
             runs=[run for run in runs if run is not None],
             places=[place for place, run in zip(places, runs, strict=True) if run is not None],
             next=None if at_end else places[-1],
-            total=answer.total,
+            total=total,
             incomplete=answer.incomplete if at_end else "",
             freshness=merged([of_list, *(run.freshness for run in runs if run is not None)], of_list),
         ), answer
@@ -198,8 +209,8 @@ class RunLists:
         self, part: Partition, query: RunQuery, answer: Answer, wanted: int, wait: Wait
     ) -> None:
         """Fetches one more page of an answer. Never two at once for the same answer."""
-        if answer.ids and answer.total is not None:
-            wanted = min(wanted, max(1, answer.total - answer.end))
+        if answer.counted is not None and answer.counted > answer.end:
+            wanted = min(wanted, answer.counted - answer.end)
         if answer.bytes_seen:
             wanted = min(wanted, max(1, PAGE_BYTES * len(answer.ids) // answer.bytes_seen))
         page, _ = await self._page(part, query, answer.behind, min(wanted, LARGEST_PAGE), wait)
@@ -212,7 +223,8 @@ class RunLists:
                 answer.cursors.append(cursor)
                 answer.bytes_seen += _document_bytes(run)
         if page.total is not None:
-            answer.total = page.total
+            answer.counted = page.total
+            answer.total = page.total if answer.total is None else answer.total
         if page.cursors:
             answer.behind = page.cursors[-1]
         if not page.has_next or not page.runs:
@@ -240,8 +252,10 @@ class RunLists:
     @staticmethod
     def _finish(part: Partition, answer: Answer, incomplete: str = "") -> None:
         answer.done, answer.incomplete, answer.former = True, incomplete, None
-        if not incomplete and answer.total is not None and answer.total != answer.end:
-            answer.incomplete = f"the server counts {answer.total} runs but listed {answer.end}"
+        if not incomplete and (expected := missing(answer.total, answer.counted, answer.end)):
+            answer.incomplete = f"the server counts {expected} runs but listed {answer.end}"
+        elif not incomplete and answer.total is not None:
+            answer.total = answer.end
         if not answer.first and answer.generation == part.cache.generation:
             runs = tuple(zip(answer.ids, answer.cursors, strict=True))
             part.cache.keep_answer(
@@ -311,6 +325,19 @@ def fallback(answer: Answer, offset: int) -> Answer | None:
         older = best(answer)
         return older if older is not None and (older.done or older.end > offset) else None
     return answer if answer.end > offset else None
+
+
+def missing(begun: int | None, ended: int | None, listed: int) -> int | None:
+    """Returns how many runs a list that has come to its end should have had, when it has fewer; else None.
+
+    Runs come and go while a list is read page by page, so the server's counts with its first and its last page differ.
+    Nobody missed a run that appeared behind the reader's back, so more than `begun` were never owed; a run deleted
+    before it was reached cannot be listed, so neither were more than `ended`. Counts cannot tell a run that was lost
+    from one that was deleted while another appeared; that one is taken for lost.
+    """
+    counts = [count for count in (begun, ended) if count is not None]
+    owed = min(counts, default=0)
+    return owed if listed < owed else None
 
 
 def _candidates(kept: Answer | None, wishes: Wishes) -> list[Answer]:

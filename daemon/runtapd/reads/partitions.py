@@ -37,6 +37,9 @@ class Answer:
     cursors: list[str] = field(default_factory=list)
     """The server's cursor behind each id."""
     total: int | None = None
+    """How many runs there were when the list began; of a complete one, how many it has."""
+    counted: int | None = None
+    """How many runs the server counted with the last page."""
     done: bool = False
     incomplete: str = ""
     from_disk: bool = False
