@@ -9,7 +9,7 @@ one before it until it is complete itself, for those who may not ask the server 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from runtapd import faults
 from runtapd.cache import keys, policy
@@ -19,8 +19,19 @@ from runtapd.cache.store import StoredAnswer
 from runtapd.model.freshness import Freshness, Source, merged
 from runtapd.model.paths import ProjectPath
 from runtapd.model.run import Record, RunData
+from runtapd.reads.answers import (
+    Answer,
+    Place,
+    as_stale,
+    best,
+    candidates,
+    continues,
+    fallback,
+    from_disk,
+    missing,
+)
 from runtapd.reads.overlay import Overlay, ShownRun
-from runtapd.reads.partitions import Answer, Partition, Partitions
+from runtapd.reads.partitions import Partition, Partitions
 from runtapd.reads.runs import source_of
 from runtapd.upstream.api import RunPage, Wait
 
@@ -44,18 +55,6 @@ class RunQuery:
     def key(self) -> str:
         """Names the answer."""
         return keys.answer_key("runs", project=str(self.project), filters=self.filters, order=self.order)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a list goes on, as a token tells it."""
-
-    offset: int
-    cursor: str
-    fetched_at: float
-    """Of the answer the list began with."""
-    total: int | None = None
-    """How many runs that list has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +84,11 @@ class RunLists:
             return await self._begun(part, query, wishes)
         for key in (query.key, _continued(query, place.fetched_at)):
             kept = part.answers.get(key)
-            if kept is not None and _continues(kept, place):
+            if kept is not None and continues(kept, place):
                 return kept
         if stored := await part.cache.stored_answer(query.key):
-            kept = _from_disk(stored, part.cache.generation)
-            if _continues(kept, place):
+            kept = from_disk(stored, part.cache.generation)
+            if continues(kept, place):
                 return kept
         now = self._partitions.clock()
         answer = Answer(
@@ -110,8 +109,8 @@ class RunLists:
             stored = await part.cache.stored_answer(query.key)
             kept = part.answers.get(query.key)  # somebody may have begun it meanwhile
             if kept is None and stored is not None:
-                kept = _from_disk(stored, part.cache.generation)
-        for found in _candidates(kept, wishes):
+                kept = from_disk(stored, part.cache.generation)
+        for found in candidates(kept, wishes):
             current = found.generation == part.cache.generation or wishes.cache_only
             if current and policy.usable(found.fetched_at, now, limit, wishes, part.cache.floor):
                 # What is only a former one is kept for its reader; it must not push out the one that follows it.
@@ -150,7 +149,7 @@ class RunLists:
             if older is None:
                 raise
             if older is not answer:
-                answer = _as_stale(older)
+                answer = as_stale(older)
                 part.answers[_continued(query, answer.fetched_at)] = answer
             fetched = False
         start = offset - answer.first
@@ -307,62 +306,9 @@ class RunLists:
         return found
 
 
-def best(answer: Answer | None) -> Answer | None:
-    """Returns what to give of an answer and the one before it when the server is not asked: None when both are empty.
-
-    A complete one goes before one that is not; of two that are not, the one that reaches further.
-    """
-    there = [one for one in (answer, answer and answer.former) if one is not None and (one.done or one.ids)]
-    return max(there, key=lambda one: (one.done, one.end), default=None)
-
-
-def fallback(answer: Answer, offset: int) -> Answer | None:
-    """Returns what a reader at `offset` of this answer can have while the server does not answer; None when nothing.
-
-    The one before it only for a reader who has had nothing of this one: half of each makes no list.
-    """
-    if not answer.ids or offset == 0:
-        older = best(answer)
-        return older if older is not None and (older.done or older.end > offset) else None
-    return answer if answer.end > offset else None
-
-
-def missing(begun: int | None, ended: int | None, listed: int) -> int | None:
-    """Returns how many runs a list that has come to its end should have had, when it has fewer; else None.
-
-    Runs come and go while a list is read page by page, so the server's counts with its first and its last page differ.
-    Nobody missed a run that appeared behind the reader's back, so more than `begun` were never owed; a run deleted
-    before it was reached cannot be listed, so neither were more than `ended`. Counts cannot tell a run that was lost
-    from one that was deleted while another appeared; that one is taken for lost.
-    """
-    counts = [count for count in (begun, ended) if count is not None]
-    owed = min(counts, default=0)
-    return owed if listed < owed else None
-
-
-def _candidates(kept: Answer | None, wishes: Wishes) -> list[Answer]:
-    """Returns the answers to look at for a list that begins, best first."""
-    if kept is None:
-        return []
-    if wishes.cache_only:
-        found = best(kept)
-        return [] if found is None else [found]
-    # One that is only begun must not hide the one before it from those it is new enough for.
-    return [kept] if kept.ids or kept.former is None else [kept.former, kept]
-
-
-def _as_stale(answer: Answer) -> Answer:
-    """Returns a copy to be told as stale; who reads the original may go on fetching it."""
-    return replace(answer, ids=list(answer.ids), cursors=list(answer.cursors), stale=True)
-
-
 def _continued(query: RunQuery, fetched_at: float) -> str:
     """Names an answer that is kept for its reader although a newer one may have taken its place."""
     return f"{query.key}@{fetched_at!r}"
-
-
-def _continues(answer: Answer, place: Place) -> bool:
-    return answer.fetched_at == place.fetched_at and answer.first <= place.offset <= answer.end
 
 
 def _document_bytes(run: RunData) -> int:
@@ -373,18 +319,4 @@ def _document_bytes(run: RunData) -> int:
 def _not_cached(query: RunQuery) -> faults.NotInCache:
     return faults.NotInCache(
         f"the runs of {query.project} are not in the cache, and the server was not to be asked"
-    )
-
-
-def _from_disk(stored: StoredAnswer, generation: int) -> Answer:
-    return Answer(
-        stored.key,
-        stored.fetched_at,
-        generation,
-        ids=[storage_id for storage_id, _ in stored.runs],
-        cursors=[cursor for _, cursor in stored.runs],
-        total=stored.total,
-        done=True,
-        incomplete=stored.incomplete,
-        from_disk=True,
     )

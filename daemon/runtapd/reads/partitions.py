@@ -13,56 +13,12 @@ from cachetools import LRUCache
 from runtapd.cache.policy import SoftLimits
 from runtapd.cache.records import RecordCache
 from runtapd.model.run import Record, RunData
+from runtapd.reads.answers import Answer
 from runtapd.reads.flights import Flights
 from runtapd.upstream.accounts import Account, Accounts, is_account_id
 from runtapd.upstream.api import Upstream
 
 KEPT_ANSWERS = 256
-
-
-@dataclass(eq=False)
-class Answer:
-    """A list of runs as far as it has been fetched."""
-
-    key: str
-    fetched_at: float
-    generation: int
-    first: int = 0
-    """The offset of the first id: what came before is its reader's already."""
-    opened_behind: str | None = None
-    """The server's cursor before the first id; None at the list's beginning."""
-    behind: str | None = None
-    """The server's cursor behind which the next page is asked for."""
-    ids: list[str] = field(default_factory=list)
-    cursors: list[str] = field(default_factory=list)
-    """The server's cursor behind each id."""
-    total: int | None = None
-    """How many runs there were when the list began; of a complete one, how many it has."""
-    counted: int | None = None
-    """How many runs the server counted with the last page."""
-    done: bool = False
-    incomplete: str = ""
-    from_disk: bool = False
-    stale: bool = False
-    """Given although it is older than was wanted, because the server could not be asked."""
-    former: Answer | None = None
-    """The best answer before this one, as far as it goes; given when the server cannot be asked."""
-    bytes_seen: int = 0
-    """Bytes of documents in the runs fetched so far; sizes the next page."""
-    seen: set[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.behind = self.behind or self.opened_behind
-        self.seen = set(self.ids)
-
-    def cursor_before(self, index: int) -> str | None:
-        """Returns the server's cursor before the id at this index."""
-        return self.cursors[index - 1] if index else self.opened_behind
-
-    @property
-    def end(self) -> int:
-        """The offset behind the last id."""
-        return self.first + len(self.ids)
 
 
 @dataclass(eq=False)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtapd.reads.lists import best, fallback, missing
-from runtapd.reads.partitions import Answer
+from runtapd.reads.answers import Answer, best, fallback, missing
 
 
 def answer(length: int, *, done: bool = False, first: int = 0, former: Answer | None = None) -> Answer:
