@@ -1,0 +1,132 @@
+"""Lists as far as they have been fetched, and which of them to give to whom. Pure but for what is in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from runtapd.cache.policy import Wishes
+from runtapd.cache.store import StoredAnswer
+
+
+@dataclass(eq=False)
+class Answer:
+    """A list of runs as far as it has been fetched."""
+
+    key: str
+    fetched_at: float
+    generation: int
+    first: int = 0
+    """The offset of the first id: what came before is its reader's already."""
+    opened_behind: str | None = None
+    """The server's cursor before the first id; None at the list's beginning."""
+    behind: str | None = None
+    """The server's cursor behind which the next page is asked for."""
+    ids: list[str] = field(default_factory=list)
+    cursors: list[str] = field(default_factory=list)
+    """The server's cursor behind each id."""
+    total: int | None = None
+    """How many runs there were when the list began; of a complete one, how many it has."""
+    counted: int | None = None
+    """How many runs the server counted with the last page."""
+    done: bool = False
+    incomplete: str = ""
+    from_disk: bool = False
+    stale: bool = False
+    """Given although it is older than was wanted, because the server could not be asked."""
+    former: Answer | None = None
+    """The best answer before this one, as far as it goes; given when the server cannot be asked."""
+    bytes_seen: int = 0
+    """Bytes of documents in the runs fetched so far; sizes the next page."""
+    seen: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.behind = self.behind or self.opened_behind
+        self.seen = set(self.ids)
+
+    def cursor_before(self, index: int) -> str | None:
+        """Returns the server's cursor before the id at this index."""
+        return self.cursors[index - 1] if index else self.opened_behind
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last id."""
+        return self.first + len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a list goes on, as a token tells it."""
+
+    offset: int
+    cursor: str
+    fetched_at: float
+    """Of the answer the list began with."""
+    total: int | None = None
+    """How many runs that list has."""
+
+
+def best(answer: Answer | None) -> Answer | None:
+    """Returns what to give of an answer and the one before it when the server is not asked: None when both are empty.
+
+    A complete one goes before one that is not; of two that are not, the one that reaches further.
+    """
+    there = [one for one in (answer, answer and answer.former) if one is not None and (one.done or one.ids)]
+    return max(there, key=lambda one: (one.done, one.end), default=None)
+
+
+def fallback(answer: Answer, offset: int) -> Answer | None:
+    """Returns what a reader at `offset` of this answer can have while the server does not answer; None when nothing.
+
+    The one before it only for a reader who has had nothing of this one: half of each makes no list.
+    """
+    if not answer.ids or offset == 0:
+        older = best(answer)
+        return older if older is not None and (older.done or older.end > offset) else None
+    return answer if answer.end > offset else None
+
+
+def missing(begun: int | None, ended: int | None, listed: int) -> int | None:
+    """Returns how many runs a list that has come to its end should have had, when it has fewer; else None.
+
+    Runs come and go while a list is read page by page, so the server's counts with its first and its last page differ.
+    Nobody missed a run that appeared behind the reader's back, so more than `begun` were never owed; a run deleted
+    before it was reached cannot be listed, so neither were more than `ended`. Counts cannot tell a run that was lost
+    from one that was deleted while another appeared; that one is taken for lost.
+    """
+    counts = [count for count in (begun, ended) if count is not None]
+    owed = min(counts, default=0)
+    return owed if listed < owed else None
+
+
+def candidates(kept: Answer | None, wishes: Wishes) -> list[Answer]:
+    """Returns the answers to look at for a list that begins, best first."""
+    if kept is None:
+        return []
+    if wishes.cache_only:
+        found = best(kept)
+        return [] if found is None else [found]
+    # One that is only begun must not hide the one before it from those it is new enough for.
+    return [kept] if kept.ids or kept.former is None else [kept.former, kept]
+
+
+def as_stale(answer: Answer) -> Answer:
+    """Returns a copy to be told as stale; who reads the original may go on fetching it."""
+    return replace(answer, ids=list(answer.ids), cursors=list(answer.cursors), stale=True)
+
+
+def continues(answer: Answer, place: Place) -> bool:
+    return answer.fetched_at == place.fetched_at and answer.first <= place.offset <= answer.end
+
+
+def from_disk(stored: StoredAnswer, generation: int) -> Answer:
+    return Answer(
+        stored.key,
+        stored.fetched_at,
+        generation,
+        ids=[storage_id for storage_id, _ in stored.runs],
+        cursors=[cursor for _, cursor in stored.runs],
+        total=stored.total,
+        done=True,
+        incomplete=stored.incomplete,
+        from_disk=True,
+    )
