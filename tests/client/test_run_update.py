@@ -388,6 +388,19 @@ def test_an_update_too_large_for_a_message_names_its_largest_part(
     assert daemon.count("runs.UpdateRun") == 1
 
 
+def test_a_large_value_may_replace_a_large_one(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.omit_over = 2**24
+    run.summary["loss"] = run.notes = "x" * (5 * 2**20)
+    run.update()
+    run.summary["loss"] = run.notes = "y" * (5 * 2**20)
+    run.config["lr"] = 3
+    run.update()
+    request = daemon.last("runs.UpdateRun")
+    assert not request.summary[0].HasField("base_json")
+    assert not request.base_fields.HasField("notes")
+    assert edits(request.config) == [(["lr"], 3, "0.1")]
+
+
 def test_numbers_json_lacks_go_there_and_back_and_are_no_change(
     daemon: ScriptedDaemon, run: runtap.Run
 ) -> None:

@@ -314,7 +314,7 @@ def scripted_daemon(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scr
     monkeypatch.setenv("RUNTAP_HOME", str(home))
     monkeypatch.setenv("RUNTAP_AUTOSTART", "0")
     script = ScriptedDaemon()
-    server = grpc.server(ThreadPoolExecutor(8))
+    server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", 16 * 2**20)])
     # Abstract to mypy only: methods that are not scripted answer UNIMPLEMENTED.
     daemon_pb2_grpc.add_DaemonServiceServicer_to_server(_Daemon(script), server)  # type: ignore[abstract]
     accounts_pb2_grpc.add_AccountServiceServicer_to_server(_Accounts(script), server)  # type: ignore[abstract]

@@ -24,6 +24,9 @@ MARGIN_S = 15.0
 LARGEST_REQUEST = 16 * 2**20 - 2**16
 """Most bytes of one update; the daemon takes messages of 16 MiB."""
 
+LARGE_BASE = 2**16
+"""Characters of a value as it was read that are left out of an update too large for a message."""
+
 TEXT_FIELDS = ("display_name", "notes", "description", "group", "job_type")
 """The plain fields of a run that can be set, as `RunFields` of runs.proto has them."""
 
@@ -61,9 +64,21 @@ def send(
 ) -> runs_pb2.UpdateRunResponse:
     """Sends a change. The channel repeats it when the daemon goes away, which the request id makes harmless."""
     request = _request(path, change, wait=wait, expect=expect or {})
-    _check_size(request)
+    if request.ByteSize() > LARGEST_REQUEST:
+        _forget_large_bases(request)
+        _check_size(request)
     answer: runs_pb2.UpdateRunResponse = session.call("runs.UpdateRun", request, WAIT_S + MARGIN_S)
     return answer
+
+
+def _forget_large_bases(request: runs_pb2.UpdateRunRequest) -> None:
+    """A large value that replaces a large one fits without it; whether others changed it is then not looked at."""
+    for edit in (*request.config, *request.summary):
+        if len(edit.base_json) > LARGE_BASE:
+            edit.ClearField("base_json")
+    for field, text in request.base_fields.ListFields():
+        if len(text) > LARGE_BASE:
+            request.base_fields.ClearField(field.name)  # type: ignore[arg-type]
 
 
 def _check_size(request: runs_pb2.UpdateRunRequest) -> None:
