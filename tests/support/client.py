@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,11 +108,15 @@ class Place:
         return found
 
     def clean_up(self) -> None:
-        """Ends what still runs."""
+        """Ends what still runs, and removes sockets that lie elsewhere because of this place's long path."""
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         wait_until(lambda: not self.processes())
+        for lock in self.root.rglob("daemon.lock"):
+            folder = Path(lock.read_text()).parent  # the daemon notes its socket there
+            if folder.name.startswith("runtap-socket-"):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass
