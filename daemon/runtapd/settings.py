@@ -37,7 +37,6 @@ class Settings:
     log_level: str = "info"
     idle_exit_s: float = 1800.0
     """The daemon ends after so long without use; 0 means never."""
-    default_base_url: str = "https://api.wandb.ai"
     cache_limit_bytes: int = 5 * _GIB
     memory_cache_bytes: int = 256 * _MIB
     fresh_running_s: float = 5.0
