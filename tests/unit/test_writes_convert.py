@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -184,6 +185,20 @@ def test_an_entry_as_a_message() -> None:
     assert told.attempts == 3 and told.message == ""
     assert told.conflicts[0] == writes_pb2.Conflict(field="config.lr", mine_json="0.2", base_json="0.1")
     assert not told.conflicts[0].HasField("theirs_json")
+
+
+def test_a_write_of_large_things_is_a_small_message() -> None:
+    large = json.dumps("x" * 3_000_000)
+    patch = Patch(summary=tuple(Edit((f"key{i}",), "1") for i in range(100_000)))
+    conflicts = tuple(Conflict(f"summary.key{i}", large, large, large) for i in range(60))
+    told = updates.write_message(
+        entry(patch, conflicts=conflicts, not_honoured=conflicts, message="m" * 1_000_000)
+    )
+
+    assert told.ByteSize() < 2**18
+    assert (len(told.fields), len(told.conflicts)) == (100, 50)
+    shown = json.loads(told.conflicts[0].theirs_json)
+    assert shown.startswith('"xxx') and shown.endswith("(3000002 characters)")
 
 
 def test_a_waiting_write_always_says_for_what() -> None:

@@ -19,6 +19,13 @@ ANSWER_TIME_S = 0.3
 """Kept of the call's time, so that an answer about a pending write still arrives."""
 _LONGEST_REQUEST_ID = 200
 _DEEPEST = 200
+# A write tells what it changed, it does not carry it: a change of a large document must not make a large message.
+_MOST_FIELDS = 100
+_MOST_CONFLICTS = 50
+_LONGEST_NAME = 200
+_LONGEST_VALUE = 512
+_SHOWN_OF_A_VALUE = 100
+_LONGEST_MESSAGE = 2000
 _WAITING = {
     WriteState.ACCEPTED: "saved here; waits for its turn to be sent",
     WriteState.SENDING: "on its way; waits for the server's answer",
@@ -87,10 +94,10 @@ def write_message(entry: Entry) -> writes_pb2.Write:
         state=writes_pb2.WriteState.ValueType(entry.state),
         accepted_at=timestamp(entry.accepted_at),
         attempts=entry.attempts,
-        message=entry.message or _WAITING.get(entry.state, ""),
-        fields=entry.patch.touched(),
-        conflicts=[_conflict(conflict) for conflict in entry.conflicts],
-        not_honoured=[_conflict(conflict) for conflict in entry.not_honoured],
+        message=_cut(entry.message or _WAITING.get(entry.state, ""), _LONGEST_MESSAGE),
+        fields=[_cut(name, _LONGEST_NAME) for name in entry.patch.touched()[:_MOST_FIELDS]],
+        conflicts=[_conflict(conflict) for conflict in entry.conflicts[:_MOST_CONFLICTS]],
+        not_honoured=[_conflict(conflict) for conflict in entry.not_honoured[:_MOST_CONFLICTS]],
     )
     if entry.settled_at is not None:
         message.settled_at.CopyFrom(timestamp(entry.settled_at))
@@ -246,8 +253,19 @@ def _check_value(field: str, of: str, value: Any) -> None:
 
 def _conflict(conflict: Conflict) -> writes_pb2.Conflict:
     return writes_pb2.Conflict(
-        field=conflict.field,
-        theirs_json=conflict.theirs_json,
-        mine_json=conflict.mine_json,
-        base_json=conflict.base_json,
+        field=_cut(conflict.field, _LONGEST_NAME),
+        theirs_json=_shortened(conflict.theirs_json),
+        mine_json=_shortened(conflict.mine_json),
+        base_json=_shortened(conflict.base_json),
     )
+
+
+def _shortened(text: str | None) -> str | None:
+    """A value for people: a large one as a JSON text that begins like it and tells its size."""
+    if text is None or len(text) <= _LONGEST_VALUE:
+        return text
+    return jsontext.dumps(f"{text[:_SHOWN_OF_A_VALUE]}… ({len(text)} characters)")
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

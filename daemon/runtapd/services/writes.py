@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from grpc.aio import ServicerContext
 
 from runtap.v1 import writes_pb2 as pb
 from runtapd.faults import InvalidRequest
-from runtapd.journal import Journal, WriteState
+from runtapd.journal import Entry, Journal, WriteState
 from runtapd.model.paths import RunPath, run_path
 from runtapd.paging import Sealer
 from runtapd.services.calls import Call
@@ -19,6 +19,7 @@ from runtapd.writes import Writes
 
 _PAGE = 100
 _LARGEST_PAGE = 1000
+_LARGEST_MESSAGE = 3 * 2**19
 
 
 class WriteService:
@@ -60,12 +61,11 @@ class WriteService:
             before_seq=self._before(request.page_token, query),
             limit=size + 1,
         )
+        writes = _fitting(found[:size])
         token = ""
-        if len(found) > size:
-            token = self._sealer.seal("writes", {"query": query, "before": found[size - 1].seq})
-        return pb.ListWritesResponse(
-            writes=[write_message(entry) for entry in found[:size]], next_page_token=token
-        )
+        if len(found) > len(writes):
+            token = self._sealer.seal("writes", {"query": query, "before": found[len(writes) - 1].seq})
+        return pb.ListWritesResponse(writes=writes, next_page_token=token)
 
     async def WaitWrites(
         self, request: pb.WaitWritesRequest, context: ServicerContext[Any, Any]
@@ -80,7 +80,7 @@ class WriteService:
         )
         return pb.WaitWritesResponse(
             pending=pending,
-            not_applied=[write_message(entry) for entry in ended if entry.state is not WriteState.APPLIED],
+            not_applied=_fitting([entry for entry in ended if entry.state is not WriteState.APPLIED]),
         )
 
     def _account_id(self, context: ServicerContext[Any, Any]) -> str:
@@ -98,6 +98,19 @@ class WriteService:
             )
         before: int = content["before"]
         return before
+
+
+def _fitting(entries: Sequence[Entry]) -> list[pb.Write]:
+    """The writes that fit one message."""
+    messages: list[pb.Write] = []
+    size = 0
+    for entry in entries:
+        message = write_message(entry)
+        size += message.ByteSize() + 8
+        if messages and size > _LARGEST_MESSAGE:
+            break
+        messages.append(message)
+    return messages
 
 
 def _run_path(text: str) -> RunPath | None:

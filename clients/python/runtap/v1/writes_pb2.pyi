@@ -104,15 +104,17 @@ class Write(_message.Message):
 
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it changes, such as `config.lr`, `summary.acc`, `tags`; for people and logs."""
+        """What it changes, such as `config.lr`, `summary.acc`, `tags`; for people and logs. The first 100 at most."""
 
     @_builtins.property
     def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conflict]:
-        """Values that somebody else had changed since the caller read them. Without a precondition mine was written."""
+        """Values that somebody else had changed since the caller read them. Without a precondition mine was written. The
+        first 50 at most.
+        """
 
     @_builtins.property
     def not_honoured(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conflict]:
-        """Fields of which the server keeps another value (NOT_HONOURED only)."""
+        """Fields of which the server keeps another value (NOT_HONOURED only). The first 50 at most."""
 
     def __init__(
         self,
@@ -139,7 +141,7 @@ Global___Write: _TypeAlias = Write  # noqa: Y015
 
 @_typing.final
 class Conflict(_message.Message):
-    """Two values of one field."""
+    """Two values of one field. A value over 512 characters is a JSON text that begins like it and tells its size."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -336,7 +338,7 @@ class WaitWritesResponse(_message.Message):
     """Writes accepted before the call that are still not settled."""
     @_builtins.property
     def not_applied(self) -> _containers.RepeatedCompositeFieldContainer[Global___Write]:
-        """Of those settled while waiting, the ones that did not end APPLIED."""
+        """Of those settled while waiting, the ones that did not end APPLIED, as many as fit; ListWrites has them all."""
 
     def __init__(
         self,
