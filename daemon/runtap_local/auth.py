@@ -21,13 +21,18 @@ CURE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Whose key a request carries, and the entity that is theirs."""
+    """Whose key a request carries, the entity that is theirs, and those of others they were added to."""
 
     pk: int
     name: str
     entity: str
     email: str
     created_at: int
+    others: frozenset[str] = frozenset()
+
+    def may_use(self, entity: str) -> bool:
+        """Whether they see the entity and write to it."""
+        return entity == self.entity or entity in self.others
 
 
 def mint_key() -> str:

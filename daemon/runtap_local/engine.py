@@ -23,7 +23,7 @@ from runtap_query import QueryError
 from . import jsontext
 from .documents import Documents, InvalidDocument
 from .faults import BadRequest, Fault
-from .resolvers import files, history, people, projects, run_writes, runs
+from .resolvers import artifacts, files, history, people, projects, run_writes, runs, sweeps
 from .resolvers.context import RequestContext
 from .settings import Settings
 from .store.database import Database
@@ -123,9 +123,10 @@ def _answer(result: ExecutionResult) -> Answer:
 
 
 def make_schema() -> GraphQLSchema:
-    """The schema of the file, with a resolver on each field that has one of its own."""
-    schema = build_schema(Path(__file__).with_name("schema.graphql").read_text(encoding="utf-8"))
-    for module in (people, projects, runs, history, files, run_writes):
+    """The schema of the files, with a resolver on each field that has one of its own."""
+    parts = sorted(Path(__file__).with_name("schema").glob("*.graphql"))
+    schema = build_schema("\n".join(part.read_text(encoding="utf-8") for part in parts))
+    for module in (people, projects, runs, history, files, run_writes, sweeps, artifacts):
         for type_name, resolvers in module.RESOLVERS.items():
             fields = schema.type_map[type_name].fields  # type: ignore[attr-defined]
             for field, resolve in resolvers.items():

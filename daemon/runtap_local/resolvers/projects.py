@@ -165,9 +165,6 @@ RESOLVERS: dict[str, dict[str, Any]] = {
         "runs": project_runs,
         "run": project_run,
         "bucket": project_run,
-        "totalSweeps": lambda project, info, **_: 0,
-        "sweeps": lambda project, info, **_: connection([], 0, False),
-        "sweep": lambda project, info, **_: None,
         "allViews": lambda project, info, **_: connection([], 0, False),
     },
 }

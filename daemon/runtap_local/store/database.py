@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from .migrations import migrate
 from .tables import SCHEMA_VERSION, meta, metadata
 
 _WRITES: Final = "runtap_writes"
@@ -71,10 +72,15 @@ class Database:
             version = connection.scalar(select(meta.c.value).where(meta.c.key == "schema_version"))
             if version is None:
                 connection.execute(insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
-            elif int(version) != SCHEMA_VERSION:
+            elif int(version) > SCHEMA_VERSION:
                 raise DatabaseError(
-                    f"{path} has format {version}, this program reads format {SCHEMA_VERSION}: "
+                    f"{path} has format {version}, this program reads formats up to {SCHEMA_VERSION}: "
                     f"use the runtap version that wrote it, or another --home"
+                )
+            elif int(version) < SCHEMA_VERSION:
+                migrate(connection, int(version), SCHEMA_VERSION)
+                connection.execute(
+                    update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION))
                 )
 
 

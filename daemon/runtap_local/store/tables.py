@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 metadata = MetaData()
 
@@ -39,6 +39,17 @@ api_keys = Table(
     Column("user_pk", ForeignKey("users.pk"), nullable=False),
     Column("digest", String, nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
+)
+
+# Who else than its own user may use an entity.
+members = Table(
+    "members",
+    metadata,
+    Column("entity", String, primary_key=True),
+    Column("user_pk", ForeignKey("users.pk"), primary_key=True),
+    Column("admin", Boolean, nullable=False, default=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("members_by_user", "user_pk"),
 )
 
 projects = Table(

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, insert, select
 from ..auth import Viewer, digest
 from ..faults import BadRequest
 from ..ids import checked_name
-from .tables import api_keys, users
+from .tables import api_keys, members, users
 
 _VIEWER = (users.c.pk, users.c.name, users.c.entity, users.c.email, users.c.created_at)
 
@@ -14,7 +14,10 @@ def by_key(connection: Connection, key: str) -> Viewer | None:
     """Whose key this is."""
     statement = select(*_VIEWER).join(api_keys).where(api_keys.c.digest == digest(key))
     row = connection.execute(statement).first()
-    return None if row is None else Viewer(*row)
+    if row is None:
+        return None
+    others = connection.scalars(select(members.c.entity).where(members.c.user_pk == row.pk))
+    return Viewer(*row, others=frozenset(others))
 
 
 def by_name(connection: Connection, name: str) -> Viewer | None:
