@@ -5,9 +5,10 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 _PREFIX: Final = "RUNTAP_LOCAL_"
+ConfigMerge = Literal["replace", "deep"]
 
 
 class SettingsError(ValueError):
@@ -33,6 +34,8 @@ class Settings:
     """How deeply the selections of a GraphQL document may nest."""
     max_fields: int = 5000
     """How many fields a GraphQL document may select, fragments written out."""
+    config_merge: ConfigMerge = "replace"
+    """What a new config does to the one a run has: takes its place, or is merged into it object by object."""
     start_deadline_s: float = 15.0
     """How long ``start`` waits until the server answers."""
     stop_deadline_s: float = 5.0
@@ -43,7 +46,11 @@ class Settings:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "home" and value <= 0:
+            if field.name == "config_merge":
+                if value not in get_args(ConfigMerge):
+                    choices = " or ".join(get_args(ConfigMerge))
+                    raise SettingsError(f"config_merge must be {choices}, not {value!r}")
+            elif field.name != "home" and value <= 0:
                 raise SettingsError(f"{field.name} must be more than 0, not {value}")
 
 
@@ -54,6 +61,9 @@ def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     for field in fields(Settings):
         text = environ.get(_PREFIX + field.name.upper())
         if text is None or field.name == "home":
+            continue
+        if field.type is ConfigMerge:
+            values[field.name] = text.strip().lower()
             continue
         try:
             values[field.name] = int(text) if field.type is int else float(text)
