@@ -124,7 +124,13 @@ class LocalServer:
 
             def context(connection: Any) -> RequestContext:
                 return RequestContext(
-                    viewer, connection, base_url, self.signer, now_us(), delete_blob=self.blobs.delete
+                    viewer,
+                    connection,
+                    base_url,
+                    self.signer,
+                    now_us(),
+                    self.settings,
+                    delete_blob=self.blobs.delete,
                 )
 
             status, answer = self.engine.execute(body, context, self.stats.operation)

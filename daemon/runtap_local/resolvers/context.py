@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from ..auth import Viewer
 from ..faults import BadRequest
 from ..ids import cursor, split_cursor
+from ..settings import Settings
 from ..signing import Direction, FilePath, Signer
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ class RequestContext:
     base_url: str
     signer: Signer
     now: int
+    settings: Settings
     after_commit: list[Callable[[], None]] = field(default_factory=list)
     delete_blob: Callable[[str], None] = lambda name: None
     memo: dict[Any, Any] = field(default_factory=dict)
