@@ -22,7 +22,8 @@ from runtap_query import QueryError
 
 from . import jsontext
 from .documents import Documents, InvalidDocument
-from .faults import BadRequest, Fault
+from .faults import BadRequest, Fault, Unsupported
+from .refusals import refusal
 from .resolvers import artifacts, files, history, people, projects, run_writes, runs, sweeps
 from .resolvers.context import RequestContext
 from .settings import Settings
@@ -62,7 +63,7 @@ class Engine:
         try:
             prepared = self._documents.prepare(text)
         except InvalidDocument as invalid:
-            return 400, {"errors": [error.formatted for error in invalid.errors]}
+            return _invalid(invalid.errors)
         operation = prepared.operation(name)
         shown = operation.name.value if operation.name else ""
         note(shown)
@@ -99,9 +100,20 @@ class Engine:
         return result, made.after_commit
 
 
+def _invalid(errors: list[GraphQLError]) -> Answer:
+    """The answer to what does not fit the schema: what this server has not, or else what is wrong."""
+    sentence = refusal(error.message for error in errors)
+    if sentence is None:
+        return 400, {"errors": [error.formatted for error in errors]}
+    error = {"message": sentence, "extensions": {"code": Unsupported.code}}
+    return Unsupported.status, {"data": None, "errors": [error]}
+
+
 def _answer(result: ExecutionResult) -> Answer:
     if not result.errors:
         return 200, {"data": result.data}
+    if all(error.path is None for error in result.errors):  # the variables do not fit
+        return _invalid(result.errors)
     status, errors = 200, []
     for error in result.errors:
         formatted = dict(error.formatted)

@@ -6,6 +6,7 @@ Fault
     Forbidden       403  ask for access
     NotFound        404  it is not there
     TooLarge        413  send less
+    Unsupported     200  use something else: in GraphQL an answer like any other, which no client sends again
 """
 
 
@@ -50,3 +51,10 @@ class TooLarge(Fault):
 
     status = 413
     code = "TOO_LARGE"
+
+
+class Unsupported(Fault):
+    """Something the protocol has and this server has not."""
+
+    status = 200
+    code = "UNSUPPORTED"
