@@ -197,7 +197,7 @@ def test_internal_errors_stay_internal(tmp_path: Path) -> None:
             client.stream("r1", check=False, files={"output.log": {"offset": 0, "content": ["x"]}}),
         ]
         with sqlite3.connect(server.home / "local.db") as connection:
-            connection.execute("DROP TABLE lines")
+            connection.execute("DROP TABLE chunks")
         connection.close()
         answers.append(
             client.stream("r1", check=False, files={"output.log": {"offset": 0, "content": ["x"]}})
@@ -210,7 +210,7 @@ def test_internal_errors_stay_internal(tmp_path: Path) -> None:
             "Traceback" not in answer.text and "sqlite" not in answer.text.lower() for answer in answers
         )
         log = (server.home / "local.log").read_text()
-        assert "Traceback" in log and "no such table: lines" in log
+        assert "Traceback" in log and "no such table: chunks" in log
         assert server.api_key not in log
         assert client.query("{ viewer { entity } }")["viewer"]["entity"] == "local"
     finally:

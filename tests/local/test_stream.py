@@ -95,7 +95,7 @@ def test_pages_by_step(client: Client) -> None:
     # A spec includes its maxStep, unlike the arguments of history.
     rows = sampled(client, "r1", keys=["_step", "a", "_step"], minStep=100, maxStep=120, samples=9)
     assert rows == [{"_step": 100, "a": 10}, {"_step": 110, "a": 11}, {"_step": 120, "a": 12}]
-    assert [row["a"] for row in sampled(client, "r1", keys=["a"], samples=3)] == [0, 49, 99]
+    assert [row["a"] for row in sampled(client, "r1", keys=["a"], samples=3)] == [0, 50, 99]
     assert client.run("r1", 'parquetHistory(liveKeys: ["_step"]) { parquetUrls liveData }') == {
         "parquetHistory": {"parquetUrls": [], "liveData": []}
     }

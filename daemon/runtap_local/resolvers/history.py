@@ -9,7 +9,7 @@ from sqlalchemy import Row
 from .. import jsontext
 from ..faults import BadRequest
 from ..ids import cursor, split_cursor
-from ..sampling import spread
+from ..sampling import evenly
 from ..store import lines
 from ..store.lines import Stream
 from .context import MAX_PAGE, Info, context_of
@@ -55,7 +55,7 @@ def _sample(run: Row[Any], info: Info, spec: dict[str, Any]) -> list[dict[str, A
     """The rows that have all keys, cut down to them. The range of a spec includes its maxStep."""
     last = spec.get("maxStep")
     keys = list(dict.fromkeys(str(key) for key in spec.get("keys", [])))
-    texts = lines.texts(
+    placed = lines.placed(
         context_of(info).connection,
         run.pk,
         Stream.HISTORY,
@@ -63,20 +63,24 @@ def _sample(run: Row[Any], info: Info, spec: dict[str, Any]) -> list[dict[str, A
         None if last is None else int(last) + 1,
     )
     needles = [needle for needle in map(_needle, keys) if needle]
-    found = []
-    for text in texts:
+    steps, found = [], []
+    for step, _, text in placed:
         if all(needle in text for needle in needles):
-            row = _picked(jsontext.embedded(text), keys)
+            row = _picked(jsontext.embedded(text), step, keys)
             if row is not None:
+                steps.append(step)
                 found.append(row)
-    return list(spread(found, int(spec.get("samples") or _DEFAULT_SAMPLES)))
+    return [found[place] for place in evenly(steps, int(spec.get("samples") or _DEFAULT_SAMPLES))]
 
 
 def _needle(key: str) -> str | None:
     """What a row's text must hold to have the key: looking is many times cheaper than parsing.
 
-    A dotted key may be written whole or nested; both end alike. Keys that writers may escape are not looked for.
+    A dotted key may be written whole or nested; both end alike. Keys that writers may escape are not looked for, and
+    every row has a step, written or not.
     """
+    if key == "_step":
+        return None
     return f'{key.rpartition(".")[2]}"' if _PLAIN.fullmatch(key) else None
 
 
@@ -84,14 +88,15 @@ def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
 
 
-def _picked(row: Any, keys: list[str]) -> dict[str, Any] | None:
+def _picked(row: Any, step: int, keys: list[str]) -> dict[str, Any] | None:
     picked = {}
     for key in keys:
         value = row.get(key, _MISSING)
-        if value is _MISSING and "." in key:
-            value = _nested(row, key)
         if value is _MISSING:
-            return None
+            if key == "_step":
+                value = step
+            elif "." not in key or (value := _nested(row, key)) is _MISSING:
+                return None
         picked[key] = value
     return picked
 
@@ -120,8 +125,8 @@ def _log_lines(
         limit = min(MAX_PAGE * 10, max(0, last))
         start = max(0, run.log_line_count - limit)
     rows = lines.numbered(context_of(info).connection, run.pk, Stream.OUTPUT, start, limit)
-    edges = [{"node": log_line(row.line, row.text), "cursor": cursor(row.line + 1)} for row in rows]
-    end = rows[-1].line + 1 if rows else start
+    edges = [{"node": log_line(row.number, row.text), "cursor": cursor(row.number + 1)} for row in rows]
+    end = rows[-1].number + 1 if rows else start
     page_info = {
         "startCursor": edges[0]["cursor"] if edges else None,
         "endCursor": edges[-1]["cursor"] if edges else None,

@@ -1,15 +1,32 @@
 """The ways from one format of the database to the next, for data that was written by an older version."""
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import Final
 
 from sqlalchemy import Connection
 
+from .lines import Line, Stream, put
+
 Step = Callable[[Connection], None]
 
+_AT_ONCE: Final = 1024
 
-def _to_2(_connection: Connection) -> None:
-    """Format 2 has more tables, which are made before any step is taken."""
+
+def _to_2(connection: Connection) -> None:
+    """Format 2 keeps lines in chunks, format 1 had a row for each. Its other tables are new, and made by now."""
+    streams = connection.exec_driver_sql("SELECT DISTINCT run_pk, stream FROM lines").all()
+    for run_pk, stream in streams:
+        found = connection.exec_driver_sql(
+            "SELECT line, step, text FROM lines WHERE run_pk = ? AND stream = ? ORDER BY line",
+            (run_pk, stream),
+        )
+        for part in found.partitions(_AT_ONCE):
+            lines = [Line(*row) for row in part]
+            # Lines may lack where a client never sent them.
+            for _, together in groupby(enumerate(lines), lambda each: each[1].number - each[0]):
+                put(connection, run_pk, Stream(stream), [line for _, line in together])
+    connection.exec_driver_sql("DROP TABLE lines")
 
 
 STEPS: Final[dict[int, Step]] = {1: _to_2}

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, func, insert, select, update
 
 from ..names import invent
-from .tables import files, lines, projects, runs, users
+from .tables import chunks, files, projects, runs, users
 
 HEAVY: Final = frozenset({"config", "summary_metrics", "system_metrics", "history_keys"})
 """Columns that may hold megabytes: loaded only where they are asked for."""
@@ -101,7 +101,7 @@ def remove(connection: Connection, pk: int) -> list[str]:
     """Delete a run with its lines and files; returns the blobs to delete once that is certain."""
     blobs = list(connection.scalars(select(files.c.blob).where(files.c.run_pk == pk)))
     connection.execute(delete(files).where(files.c.run_pk == pk))
-    connection.execute(delete(lines).where(lines.c.run_pk == pk))
+    connection.execute(delete(chunks).where(chunks.c.run_pk == pk))
     connection.execute(delete(runs).where(runs.c.pk == pk))
     return blobs
 

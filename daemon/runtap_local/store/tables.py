@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -38,6 +39,14 @@ api_keys = Table(
     Column("pk", Integer, primary_key=True),
     Column("user_pk", ForeignKey("users.pk"), nullable=False),
     Column("digest", String, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+# Entities that belong to no single user. Users and teams share one name space.
+teams = Table(
+    "teams",
+    metadata,
+    Column("name", String, primary_key=True),
     Column("created_at", BigInteger, nullable=False),
 )
 
@@ -106,16 +115,21 @@ runs = Table(
     Index("runs_by_state", "state", "heartbeat_at"),
 )
 
-# One row per line of a stream, addressed as the protocol addresses them, so that a line sent twice overwrites itself.
-lines = Table(
-    "lines",
+# The lines of streams, many consecutive ones in a row: what is in it, store/chunks.py knows.
+chunks = Table(
+    "chunks",
     metadata,
-    Column("run_pk", ForeignKey("runs.pk"), primary_key=True),
-    Column("stream", Integer, primary_key=True),
-    Column("line", Integer, primary_key=True),
-    Column("step", BigInteger, nullable=False),
-    Column("text", Text, nullable=False),
-    Index("lines_by_step", "run_pk", "stream", "step", "line"),
+    Column("pk", Integer, primary_key=True),
+    Column("run_pk", ForeignKey("runs.pk"), nullable=False),
+    Column("stream", Integer, nullable=False),
+    Column("first_line", Integer, nullable=False),
+    Column("last_line", Integer, nullable=False),
+    Column("min_step", BigInteger, nullable=False),
+    Column("max_step", BigInteger, nullable=False),
+    Column("steps", LargeBinary, nullable=False),
+    Column("texts", LargeBinary, nullable=False),
+    UniqueConstraint("run_pk", "stream", "last_line"),
+    Index("chunks_by_step", "run_pk", "stream", "max_step", "min_step"),
 )
 
 files = Table(
