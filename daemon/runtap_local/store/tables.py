@@ -145,3 +145,57 @@ files = Table(
     Column("updated_at", BigInteger, nullable=False),
     UniqueConstraint("run_pk", "name"),
 )
+
+# ``config`` is YAML as it came; ``seed`` and the number of a point decide what the point is.
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("project_pk", ForeignKey("projects.pk"), nullable=False),
+    Column("user_pk", ForeignKey("users.pk"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("display_name", String),
+    Column("description", Text),
+    Column("state", String, nullable=False),
+    Column("config", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("next_number", BigInteger, nullable=False, default=0),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("heartbeat_at", BigInteger),
+    UniqueConstraint("project_pk", "name"),
+)
+
+# ``has`` are the runs that the agent named in its last report.
+agents = Table(
+    "agents",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("sweep_pk", ForeignKey("sweeps.pk"), nullable=False),
+    Column("user_pk", ForeignKey("users.pk"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("host", String, nullable=False),
+    Column("has", Text, nullable=False, default="[]"),
+    Column("told_to_exit", Boolean, nullable=False, default=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("heartbeat_at", BigInteger, nullable=False),
+    UniqueConstraint("sweep_pk", "name"),
+)
+
+# A row per attempt at a point; only the latest attempt at each is the one that counts.
+trials = Table(
+    "trials",
+    metadata,
+    Column("pk", Integer, primary_key=True),
+    Column("sweep_pk", ForeignKey("sweeps.pk"), nullable=False),
+    Column("agent_pk", ForeignKey("agents.pk"), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("run_name", String, nullable=False),
+    Column("attempts", Integer, nullable=False, default=1),
+    Column("counts", Boolean, nullable=False, default=True),
+    Column("appeared", Boolean, nullable=False, default=False),
+    Column("acknowledged", Boolean, nullable=False, default=False),
+    Column("given_at", BigInteger, nullable=False),
+    UniqueConstraint("sweep_pk", "run_name"),
+    Index("trials_by_agent", "agent_pk"),
+)
