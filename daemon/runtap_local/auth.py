@@ -34,6 +34,15 @@ class Viewer:
         """Whether they see the entity and write to it."""
         return entity == self.entity or entity in self.others
 
+    def entities(self) -> frozenset[str]:
+        """All entities they may use."""
+        return self.others | {self.entity}
+
+    def meant(self, entity: str | None) -> str | None:
+        """The entity that a request means, which is their own where it names none; null where they may not use it."""
+        meant = entity or self.entity
+        return meant if self.may_use(meant) else None
+
 
 def mint_key() -> str:
     """A new key, in the form the SDK accepts: a prefix and 40 characters."""

@@ -24,7 +24,7 @@ from . import jsontext
 from .documents import Documents, InvalidDocument
 from .faults import BadRequest, Fault, Unsupported
 from .refusals import refusal
-from .resolvers import artifacts, files, history, people, projects, run_writes, runs, sweeps
+from .resolvers import alerts, artifacts, files, history, people, projects, run_writes, runs, sweeps
 from .resolvers.context import RequestContext
 from .settings import Settings
 from .store.database import Database
@@ -138,7 +138,7 @@ def make_schema() -> GraphQLSchema:
     """The schema of the files, with a resolver on each field that has one of its own."""
     parts = sorted(Path(__file__).with_name("schema").glob("*.graphql"))
     schema = build_schema("\n".join(part.read_text(encoding="utf-8") for part in parts))
-    for module in (people, projects, runs, history, files, run_writes, sweeps, artifacts):
+    for module in (people, projects, runs, history, files, run_writes, sweeps, artifacts, alerts):
         for type_name, resolvers in module.RESOLVERS.items():
             fields = schema.type_map[type_name].fields  # type: ignore[attr-defined]
             for field, resolve in resolvers.items():

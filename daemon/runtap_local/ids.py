@@ -76,6 +76,19 @@ def split_cursor(text: str | None) -> int:
     return int(number)
 
 
+def name_cursor(name: str) -> str:
+    """The cursor after which a list by name goes on with the next name."""
+    return _pack(f"name:{name}")
+
+
+def split_name_cursor(text: str) -> str:
+    """The name of a cursor."""
+    kind, _, name = _unpack(text).partition(":")
+    if kind != "name" or not name:
+        raise BadRequest(f"invalid cursor {text[:80]!r}: pass on the cursor of an earlier answer, or null")
+    return name
+
+
 def _pack(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from typing import Final
 
 ARTIFACTS: Final = (
-    "this server keeps no artifacts: keep files with run.save() or run.upload_file(), "
-    "and read them with run.files() or run.file(name).download()"
+    "this server keeps no artifacts: keep files with run.save(), "
+    "and read them with wandb.Api().run(path).file(name).download()"
 )
-REWIND: Final = "this server cannot rewind a run: go on at its end with resume='allow' instead of resume_from, or log to a new run"
+_REWIND: Final = "this server cannot rewind a run: go on at its end with resume='allow', or log to a new run"
 FORK: Final = (
     "this server cannot fork a run: log to a new run, and name the one it comes from in its config or group"
 )
@@ -28,7 +28,11 @@ _OTHERS: Final = (
 )  # fmt: skip
 _PATTERNS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), sentence)
-    for pattern, sentence in (("artifact|clientIDMapping|addAliases|deleteAliases", ARTIFACTS), *_OTHERS)
+    for pattern, sentence in (
+        ("artifact|clientIDMapping|addAliases|deleteAliases", ARTIFACTS),
+        ("rewind", _REWIND),
+        *_OTHERS,
+    )
 )
 
 

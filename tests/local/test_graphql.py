@@ -4,6 +4,7 @@ import json
 
 import pytest
 from graphql import (
+    GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLSchema,
     build_client_schema,
@@ -176,14 +177,14 @@ def test_operations_are_counted_by_their_name_in_the_document(client: Client) ->
     assert after["kinds"]["file_stream"] == before["kinds"].get("file_stream", 0) + 1
 
 
-def every_leaf(schema: GraphQLSchema, kind: GraphQLObjectType, depth: int) -> str:
+def every_leaf(schema: GraphQLSchema, kind: GraphQLObjectType | GraphQLInterfaceType, depth: int) -> str:
     """A selection of all fields that need no arguments, a few levels deep, without lists of runs in lists of runs."""
     chosen = ["__typename"]
     for name, field in kind.fields.items():
         if name == "runs" or any(is_required_argument(argument) for argument in field.args.values()):
             continue
         below = get_named_type(field.type)
-        if not isinstance(below, GraphQLObjectType):
+        if not isinstance(below, GraphQLObjectType | GraphQLInterfaceType):
             chosen.append(name)
         elif depth > 0:
             chosen.append(f"{name} {{ {every_leaf(schema, below, depth - 1)} }}")

@@ -6,11 +6,14 @@ from typing import Any, Final
 from sqlalchemy import Row
 
 from .. import jsontext
-from ..faults import BadRequest, Forbidden, NotFound
-from ..ids import checked_name, split_run_id
+from ..faults import BadRequest, Forbidden, Unsupported
+from ..ids import checked_name
+from ..merging import merged_config
+from ..refusals import FORK
 from ..store import projects as project_store
 from ..store import runs as run_store
-from .context import Info, context_of
+from .addressing import run_by_id
+from .context import Info, RequestContext, context_of
 from .projects import allowed_entity
 
 _COLUMNS: Final = {
@@ -40,13 +43,12 @@ def _upsert(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     """The one way to make and to change runs, in the three shapes in which clients send it."""
     context = context_of(info)
     values = _values(input)
-    addressed = _by_id(info, input["id"]) if input.get("id") else None
+    addressed = run_by_id(info, input["id"]) if input.get("id") else None
     if addressed is None:
         return _upsert_by_name(info, input, values)
     # The SDK names the run beside its id, the Public API does not: only the SDK goes on logging to it.
-    if input.get("modelName"):
-        values = {**_continued(addressed, context.now), **values}
-    run_store.change(context.connection, addressed.pk, context.now, values)
+    continued = _continued(addressed, context.now) if input.get("modelName") else {}
+    _change(context, addressed, {**continued, **values})
     return {"bucket": run_store.by_pk(context.connection, addressed.pk), "inserted": False}
 
 
@@ -55,6 +57,8 @@ def _upsert_by_name(info: Info, input: dict[str, Any], values: dict[str, Any]) -
     name = input.get("name")
     if not name:
         raise BadRequest("upsertBucket needs the 'id' of a run or its 'name'")
+    if _is_forked(values.get("config")):
+        raise Unsupported(FORK)
     entity = allowed_entity(info, input.get("entityName"))
     project, _ = project_store.upsert(
         context.connection, entity, input.get("modelName") or "uncategorized", context.viewer.pk, context.now
@@ -65,9 +69,24 @@ def _upsert_by_name(info: Info, input: dict[str, Any], values: dict[str, Any]) -
         pk = run_store.create(context.connection, project.pk, name, context.viewer.pk, context.now, values)
     else:
         pk = found.pk
-        run_store.change(context.connection, pk, context.now, {**_continued(found, context.now), **values})
-    project_store.touch(context.connection, project.pk, context.now)
+        _change(context, found, {**_continued(found, context.now), **values})
     return {"bucket": run_store.by_pk(context.connection, pk), "inserted": found is None}
+
+
+def _change(context: RequestContext, run: Row[Any], values: dict[str, Any]) -> None:
+    if context.settings.config_merge == "deep" and run.config and "config" in values:
+        merged = merged_config(jsontext.loads(run.config), jsontext.loads(values["config"]))
+        values = {**values, "config": jsontext.dumps(merged)}
+    run_store.change(context.connection, run.pk, context.now, values)
+
+
+def _is_forked(config: str | None) -> bool:
+    """Whether the SDK means to go on from a step of another run. It says so in its own part of the config only."""
+    if not config or '"branch_point"' not in config:
+        return False
+    own = jsontext.loads(config).get("_wandb")
+    own = own.get("value") if isinstance(own, dict) else None
+    return isinstance(own, dict) and bool(own.get("branch_point"))
 
 
 def _continued(run: Row[Any], now: int) -> dict[str, Any]:
@@ -101,21 +120,9 @@ def _checked_object(field: str, text: str) -> str:
     return text or "{}"
 
 
-def _by_id(info: Info, storage_id: str) -> Row[Any]:
-    parts = split_run_id(storage_id)
-    context = context_of(info)
-    found = run_store.by_path(context.connection, *parts) if parts else None
-    if found is None:
-        raise NotFound(f"no run has the id {storage_id[:200]!r}")
-    if found.entity != context.viewer.entity:
-        # The same text as for a run that does not exist: whether it does is not for others to know.
-        raise NotFound(f"no run has the id {storage_id[:200]!r}")
-    return found
-
-
 def _delete(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = context_of(info)
-    run = _by_id(info, input["id"])
+    run = run_by_id(info, input["id"])
     blobs = run_store.remove(context.connection, run.pk)
     project_store.touch(context.connection, run.project_pk, context.now)
     context.after_commit.extend(partial(context.delete_blob, blob) for blob in blobs)
@@ -124,7 +131,7 @@ def _delete(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 
 def _update_state(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     context = context_of(info)
-    run, state = _by_id(info, input["id"]), input["state"]
+    run, state = run_by_id(info, input["id"]), input["state"]
     if state not in _STATE_CHANGES:
         raise BadRequest(f"a run can be set to {' or '.join(sorted(_STATE_CHANGES))}, not to {state!r}")
     if run.sweep_name:
@@ -134,15 +141,19 @@ def _update_state(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, An
     if run.state not in _STATE_CHANGES[state]:
         allowed = ", ".join(sorted(_STATE_CHANGES[state]))
         raise BadRequest(f"run {run.name} is {run.state}: only {allowed} runs can be set to {state}")
-    run_store.change(context.connection, run.pk, context.now, {"state": state})
+    changes: dict[str, Any] = {"state": state}
+    if state == "pending":
+        changes.update(exit_code=None, stop_requested=False)  # it is to be started again
+    run_store.change(context.connection, run.pk, context.now, changes)
     return {"success": True}
 
 
 def _stop(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    """Ask the program that logs the run to stop; it learns of it with its next stream request."""
+    """Ask the program that logs the run to stop; it learns of it with its next stream request. Without one, nothing."""
     context = context_of(info)
-    run = _by_id(info, input["id"])
-    run_store.change(context.connection, run.pk, context.now, {"stop_requested": True})
+    run = run_by_id(info, input["id"])
+    if run.state in ("running", "preempting"):
+        run_store.change(context.connection, run.pk, context.now, {"stop_requested": True})
     return {"success": True}
 
 

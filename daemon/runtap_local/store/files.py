@@ -1,16 +1,33 @@
 """The files of runs as the database knows them: name, size, checksum, and which blob holds the bytes."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from .tables import files, projects, runs
 
+_MAX_VARIABLES: Final = 500
 
-def listing(connection: Connection, run_pk: int) -> list[Row[Any]]:
-    """All files of a run, by name."""
-    return list(connection.execute(select(*files.c).where(files.c.run_pk == run_pk).order_by(files.c.name)))
+
+def following(connection: Connection, run_pk: int, after: str | None, prefix: str) -> Iterator[Row[Any]]:
+    """The files of a run whose names begin so and come after another, by name, never all in memory at once."""
+    statement = select(*files.c).where(
+        files.c.run_pk == run_pk, files.c.name.startswith(prefix, autoescape=True)
+    )
+    if after is not None:
+        statement = statement.where(files.c.name > after)
+    yield from connection.execute(statement.order_by(files.c.name).execution_options(yield_per=500))
+
+
+def named(connection: Connection, run_pk: int, names: Sequence[str]) -> dict[str, Row[Any]]:
+    """Those of the names that a run has files of."""
+    found: dict[str, Row[Any]] = {}
+    for start in range(0, len(names), _MAX_VARIABLES):
+        part = names[start : start + _MAX_VARIABLES]
+        statement = select(*files.c).where(files.c.run_pk == run_pk, files.c.name.in_(part))
+        found.update((row.name, row) for row in connection.execute(statement))
+    return found
 
 
 def count(connection: Connection, run_pk: int) -> int:
@@ -33,10 +50,12 @@ def put(connection: Connection, run_pk: int, name: str, values: dict[str, Any]) 
     return str(old.blob)
 
 
-def owned(connection: Connection, pks: Sequence[int], entity: str) -> list[Row[Any]]:
-    """Those of the files that belong to the entity."""
+def owned(connection: Connection, pks: Sequence[int], entities: Collection[str]) -> list[Row[Any]]:
+    """Those of the files that belong to one of the entities."""
     joined = files.join(runs, runs.c.pk == files.c.run_pk).join(projects, projects.c.pk == runs.c.project_pk)
-    statement = select(*files.c).select_from(joined).where(files.c.pk.in_(pks), projects.c.entity == entity)
+    statement = (
+        select(*files.c).select_from(joined).where(files.c.pk.in_(pks), projects.c.entity.in_(entities))
+    )
     return list(connection.execute(statement))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from ..ids import checked_name
+from .moments import later
 from .tables import projects, users
 
 _COLUMNS = (*projects.c, users.c.name.label("user_name"))
@@ -49,7 +50,9 @@ def upsert(
         connection.execute(insert(projects).values(**values, **(changes or {})))
     elif changes:
         connection.execute(
-            update(projects).where(projects.c.pk == found.pk).values(**changes, updated_at=now)
+            update(projects)
+            .where(projects.c.pk == found.pk)
+            .values(**changes, updated_at=later(projects.c.updated_at, now))
         )
     else:
         return found, False
@@ -59,5 +62,6 @@ def upsert(
 
 
 def touch(connection: Connection, pk: int, now: int) -> None:
-    """Note that something happened in the project."""
-    connection.execute(update(projects).where(projects.c.pk == pk).values(updated_at=now))
+    """Note that something happened in the project that is no write to one of its runs."""
+    moved = later(projects.c.updated_at, now)
+    connection.execute(update(projects).where(projects.c.pk == pk).values(updated_at=moved))

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
 
 from ..names import invent
+from .moments import later
 from .tables import chunks, files, projects, runs, users
 
 HEAVY: Final = frozenset({"config", "summary_metrics", "system_metrics", "history_keys"})
@@ -73,8 +74,8 @@ def create(
     connection: Connection, project_pk: int, name: str, user_pk: int, now: int, values: dict[str, Any]
 ) -> int:
     """Make a run and return its row; a name to show is invented where none is given."""
-    bump = update(projects).where(projects.c.pk == project_pk).values(runs_made=projects.c.runs_made + 1)
-    connection.execute(bump)
+    counted = {"runs_made": projects.c.runs_made + 1, "updated_at": later(projects.c.updated_at, now)}
+    connection.execute(update(projects).where(projects.c.pk == project_pk).values(**counted))
     number = connection.scalar(select(projects.c.runs_made).where(projects.c.pk == project_pk)) or 1
     fixed = {
         "project_pk": project_pk,
@@ -92,9 +93,12 @@ def create(
 
 
 def change(connection: Connection, pk: int, now: int, values: dict[str, Any]) -> None:
-    """Write to a run. ``updated_at`` moves forward even when two writes share a tick of the clock."""
-    later = case((runs.c.updated_at >= now, runs.c.updated_at + 1), else_=now)
-    connection.execute(update(runs).where(runs.c.pk == pk).values(**values, updated_at=later))
+    """Write to a run. Its ``updated_at`` and its project's move forward, even within a tick of the clock."""
+    moved = later(runs.c.updated_at, now)
+    connection.execute(update(runs).where(runs.c.pk == pk).values(**values, updated_at=moved))
+    project = select(runs.c.project_pk).where(runs.c.pk == pk).scalar_subquery()
+    moved = later(projects.c.updated_at, now)
+    connection.execute(update(projects).where(projects.c.pk == project).values(updated_at=moved))
 
 
 def remove(connection: Connection, pk: int) -> list[str]:
