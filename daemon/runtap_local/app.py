@@ -317,5 +317,5 @@ def _file_path(request: Request) -> FilePath:
 
 
 def _require_own(viewer: Viewer, entity: str) -> None:
-    if entity != viewer.entity:
+    if not viewer.may_use(entity):
         raise Forbidden(f"user {viewer.name!r} has no access to entity {entity!r}")

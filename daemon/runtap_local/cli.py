@@ -3,53 +3,18 @@
 Exit codes: 0 done, 1 could not be done, 2 wrong usage, 3 (``status``) not running.
 """
 
-import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from . import __version__, process
-from .faults import Fault
-from .home import Home, HomeError, Info, open_home
-from .settings import Settings, SettingsError, load
+from . import __version__, people_cli, process
+from .home import Info
+from .options import Setup, home_option, json_option, one_line_errors, print_json, set_up
 
 _NOT_RUNNING: Final = 3
 
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What all commands share."""
-
-    settings: Settings
-
-    def home(self) -> Home:
-        """The data folder, checked. Raises a one-line error."""
-        try:
-            return open_home(self.settings.home)
-        except HomeError as error:
-            raise click.ClickException(str(error)) from None
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-
-
-def _use_home(context: click.Context, _parameter: click.Parameter, home: Path | None) -> None:
-    if home is not None:
-        context.obj = _setup(home)
-
-
-# Where people look for it first: behind the command as well as before it.
-home_option = click.option(
-    "--home",
-    type=click.Path(path_type=Path),
-    callback=_use_home,
-    expose_value=False,
-    is_eager=True,
-    help="The data folder.",
-)
 port_option = click.option("--port", type=click.IntRange(1, 65535), help="Listen here from now on.")
 
 
@@ -61,14 +26,7 @@ port_option = click.option("--port", type=click.IntRange(1, 65535), help="Listen
 @click.pass_context
 def cli(context: click.Context, home: Path | None) -> None:
     """A local server for runs that speaks the Weights & Biases protocol."""
-    context.obj = _setup(home)
-
-
-def _setup(home: Path | None) -> Setup:
-    try:
-        return Setup(load(home))
-    except SettingsError as error:
-        raise click.ClickException(str(error)) from None
+    context.obj = set_up(home)
 
 
 @cli.command()
@@ -97,7 +55,7 @@ def start(setup: Setup, port: int | None, as_json: bool) -> None:
     """Start the server in the background, unless it runs already, and say how to reach it."""
     info = _managed(lambda: process.start(setup.home(), setup.settings, port))
     if as_json:
-        _print(_reach(info))
+        print_json(_reach(info))
         return
     click.echo(f"The local server runs at {info.url} (pid {info.pid}).")
     click.echo(f"Log to it with:  export WANDB_BASE_URL={info.url} WANDB_API_KEY={info.api_key}")
@@ -111,7 +69,7 @@ def stop(setup: Setup, as_json: bool) -> None:
     """Stop the server; one that does not run is fine."""
     stopped = _managed(lambda: process.stop(setup.home(), setup.settings))
     if as_json:
-        _print({"stopped": stopped})
+        print_json({"stopped": stopped})
     else:
         click.echo("The local server has stopped." if stopped else "The local server was not running.")
 
@@ -124,7 +82,7 @@ def status(setup: Setup, as_json: bool) -> None:
     """Say whether the server runs, and where. Exits with 3 where it does not."""
     shown = _status(setup)
     if as_json:
-        _print(shown)
+        print_json(shown)
     elif shown["running"]:
         click.echo(f"The local server runs at {shown['url']} (pid {shown['pid']}) with {shown['runs']} runs.")
     else:
@@ -149,12 +107,9 @@ def _status(setup: Setup) -> dict[str, Any]:
     runs = 0
     if home.database.exists():
         from .manage import count_runs
-        from .store.database import DatabaseError
 
-        try:
-            runs = count_runs(home.database)
-        except DatabaseError as error:
-            raise click.ClickException(str(error)) from None
+        with one_line_errors():
+            runs = count_runs(home)
     return {
         "running": running,
         "url": info.url if info else None,
@@ -167,52 +122,8 @@ def _status(setup: Setup) -> dict[str, Any]:
     }
 
 
-@cli.group()
-def user() -> None:
-    """Add and list users; each has an entity of its own name."""
-
-
-@user.command("add")
-@click.argument("name")
-@click.option("--api-key", help="The key to give them [default: a new one].")
-@json_option
-@home_option
-@click.pass_obj
-def user_add(setup: Setup, name: str, api_key: str | None, as_json: bool) -> None:
-    """Add a user, or another key to one, and print the key; works while the server runs."""
-    from .manage import add_user
-    from .store.database import DatabaseError
-
-    try:
-        added, key = add_user(setup.home(), name, api_key)
-    except (Fault, DatabaseError) as error:
-        raise click.ClickException(str(error)) from None
-    if as_json:
-        _print({"user": added.name, "entity": added.entity, "api_key": key})
-    else:
-        click.echo(f"User {added.name} logs to entity {added.entity} with the key {key}")
-
-
-@user.command("list")
-@json_option
-@home_option
-@click.pass_obj
-def user_list(setup: Setup, as_json: bool) -> None:
-    """List all users."""
-    from .manage import list_users
-    from .store.database import DatabaseError
-    from .times import to_wire
-
-    try:
-        found = list_users(setup.home())
-    except DatabaseError as error:
-        raise click.ClickException(str(error)) from None
-    shown = [{"user": one.name, "entity": one.entity, "created_at": to_wire(one.created_at)} for one in found]
-    if as_json:
-        _print(shown)
-    else:
-        for one in shown:
-            click.echo(f"{one['user']}\t{one['entity']}\t{one['created_at']}")
+for people in (people_cli.user, people_cli.team, people_cli.member):
+    cli.add_command(people)
 
 
 def _reach(info: Info) -> dict[str, Any]:
@@ -224,10 +135,6 @@ def _managed(action: Any) -> Any:
         return action()
     except process.ProcessError as error:
         raise click.ClickException(str(error)) from None
-
-
-def _print(value: Any) -> None:
-    click.echo(json.dumps(value))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from ..store import projects as project_store
 from ..store import runs as run_store
 from ..times import to_wire
 from .context import Info, connection, context_of, selected, window
-from .people import entity
+from .people import entity_node
 
 _HEAVY_FIELDS = {
     "config": "config",
@@ -23,13 +23,14 @@ _HEAVY_FIELDS = {
 
 
 def allowed_entity(info: Info, name: str | None) -> str:
-    """The entity to write to: the viewer's own where none is named; that of another is refused."""
+    """The entity to write to: the viewer's own where none is named; one they may not use is refused."""
     viewer = context_of(info).viewer
-    if name and name != viewer.entity:
+    meant = viewer.meant(name)
+    if meant is None:
         raise Forbidden(
             f"user {viewer.name!r} may not write to entity {name!r}; use entity {viewer.entity!r}"
         )
-    return viewer.entity
+    return meant
 
 
 def query_project(
@@ -37,9 +38,8 @@ def query_project(
 ) -> Row[Any] | None:
     """A project the viewer may see; null for others, whether they exist or not."""
     context = context_of(info)
-    if not name or (entityName and entityName != context.viewer.entity):
-        return None
-    return project_store.find(context.connection, context.viewer.entity, name)
+    entity = context.viewer.meant(entityName)
+    return project_store.find(context.connection, entity, name) if name and entity else None
 
 
 def query_projects(
@@ -52,9 +52,10 @@ def query_projects(
     """The projects of an entity, the most recently active first."""
     context = context_of(info)
     offset, limit = window(first, after)
-    if entityName and entityName != context.viewer.entity:
+    entity = context.viewer.meant(entityName)
+    if entity is None:
         return connection([], offset, False)
-    rows = project_store.page(context.connection, context.viewer.entity, offset, limit + 1)
+    rows = project_store.page(context.connection, entity, offset, limit + 1)
     return connection(rows[:limit], offset, len(rows) > limit)
 
 
@@ -114,9 +115,9 @@ def project_run(
     return run_store.find(context_of(info).connection, project.pk, name)
 
 
-def project_entity(_project: Row[Any], info: Info) -> dict[str, Any]:
-    """The entity the project belongs to: the viewer's, since nobody sees others."""
-    return entity(context_of(info).viewer)
+def project_entity(project: Row[Any], info: Info) -> dict[str, Any]:
+    """The entity the project belongs to."""
+    return entity_node(context_of(info), project.entity)
 
 
 def project_user(project: Row[Any], _info: Info) -> dict[str, Any]:

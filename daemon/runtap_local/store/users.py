@@ -1,11 +1,11 @@
 """Users and their keys. A key is kept as a hash only."""
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from ..auth import Viewer, digest
 from ..faults import BadRequest
 from ..ids import checked_name
-from .tables import api_keys, members, users
+from .tables import api_keys, members, teams, users
 
 _VIEWER = (users.c.pk, users.c.name, users.c.entity, users.c.email, users.c.created_at)
 
@@ -26,9 +26,11 @@ def by_name(connection: Connection, name: str) -> Viewer | None:
     return None if row is None else Viewer(*row)
 
 
-def everyone(connection: Connection) -> list[Viewer]:
-    """All users, in the order they came."""
-    return [Viewer(*row) for row in connection.execute(select(*_VIEWER).order_by(users.c.pk))]
+def everyone(connection: Connection) -> list[tuple[Viewer, int]]:
+    """All users with the number of their keys, in the order they came."""
+    keys = select(func.count()).where(api_keys.c.user_pk == users.c.pk).scalar_subquery()
+    rows = connection.execute(select(*_VIEWER, keys).order_by(users.c.pk))
+    return [(Viewer(*row[:-1]), row[-1]) for row in rows]
 
 
 def add(connection: Connection, name: str, key: str, now: int) -> Viewer:
@@ -39,6 +41,8 @@ def add(connection: Connection, name: str, key: str, now: int) -> Viewer:
         raise BadRequest(f"this API key already belongs to user {owner.name!r}: give another one")
     user = by_name(connection, name)
     if user is None:
+        if connection.scalar(select(teams.c.name).where(teams.c.name == name)) is not None:
+            raise BadRequest(f"{name!r} is the name of a team already: users and teams share their names")
         values = {"name": name, "entity": name, "email": f"{name}@localhost", "created_at": now}
         connection.execute(insert(users).values(**values))
         user = by_name(connection, name)
@@ -46,3 +50,12 @@ def add(connection: Connection, name: str, key: str, now: int) -> Viewer:
     if owner is None:
         connection.execute(insert(api_keys).values(user_pk=user.pk, digest=digest(key), created_at=now))
     return user
+
+
+def shut_out(connection: Connection, name: str) -> int:
+    """Take all keys and memberships from a user, whose runs stay; returns how many keys they had."""
+    user = by_name(connection, name)
+    if user is None:
+        raise BadRequest(f"there is no user {name!r}")
+    connection.execute(delete(members).where(members.c.user_pk == user.pk))
+    return connection.execute(delete(api_keys).where(api_keys.c.user_pk == user.pk)).rowcount
