@@ -26,7 +26,15 @@ COMMANDS = (
     "local use",
     "local user",
     "local user add",
+    "local user remove",
     "local user list",
+    "local team",
+    "local team add",
+    "local team list",
+    "local member",
+    "local member add",
+    "local member remove",
+    "local member list",
 )
 
 

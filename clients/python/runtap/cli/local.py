@@ -82,7 +82,7 @@ def use(as_json: bool) -> None:
 
 @local.group()
 def user() -> None:
-    """Add and list users of the local server."""
+    """Add, remove and list users of the local server."""
 
 
 @user.command("add")
@@ -95,11 +95,76 @@ def add(name: str, api_key: str | None, as_json: bool) -> None:
     pass_on("user", "add", *key_words, as_json=as_json, last=("--", name))
 
 
+@user.command("remove")
+@click.argument("name")
+@json_option
+def remove(name: str, as_json: bool) -> None:
+    """Take all keys and memberships from a user; their runs stay.
+
+    It works at once. `runtap local user add` lets them in again.
+    """
+    pass_on("user", "remove", as_json=as_json, last=("--", name))
+
+
 @user.command("list")
 @json_option
 def list_(as_json: bool) -> None:
     """List the users."""
     pass_on("user", "list", as_json=as_json)
+
+
+@local.group()
+def team() -> None:
+    """Add and list teams: entities that several users share."""
+
+
+@team.command("add")
+@click.argument("name")
+@json_option
+def add_team(name: str, as_json: bool) -> None:
+    """Add a team, whose members log to an entity of its name.
+
+    `runtap local member add` says who they are.
+    """
+    pass_on("team", "add", as_json=as_json, last=("--", name))
+
+
+@team.command("list")
+@json_option
+def list_teams(as_json: bool) -> None:
+    """List the teams."""
+    pass_on("team", "list", as_json=as_json)
+
+
+@local.group()
+def member() -> None:
+    """Say who else may use an entity, a team's or a user's own."""
+
+
+@member.command("add")
+@click.argument("entity")
+@click.argument("user")
+@json_option
+def add_member(entity: str, user: str, as_json: bool) -> None:
+    """Let a user read an entity and write to it."""
+    pass_on("member", "add", as_json=as_json, last=("--", entity, user))
+
+
+@member.command("remove")
+@click.argument("entity")
+@click.argument("user")
+@json_option
+def remove_member(entity: str, user: str, as_json: bool) -> None:
+    """Take that away again, at once; what the user logged stays."""
+    pass_on("member", "remove", as_json=as_json, last=("--", entity, user))
+
+
+@member.command("list")
+@click.argument("entity")
+@json_option
+def list_members(entity: str, as_json: bool) -> None:
+    """List everybody who may use an entity."""
+    pass_on("member", "list", as_json=as_json, last=("--", entity))
 
 
 def ask(*words: str) -> dict[str, Any]:
