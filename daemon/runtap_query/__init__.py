@@ -6,12 +6,14 @@ A document is a plain dictionary of one run: ``name``, ``display_name``, ``state
 ``summary_metrics``, ``history_keys``. What a filter does not name may be left out.
 """
 
-from .columns import MISSING, Column, Document, Kind, resolve_column, value_getter
+from .columns import Column, Kind, resolve_column
 from .errors import QueryError
 from .evaluate import Filter, compile_filter
 from .order import DEFAULT_ORDER, Order, parse_order, sort_documents
 from .parse import COMBINING, OPERATORS, And, Compare, Node, Not, Or, parse_filter
+from .patterns import Pattern
 from .times import Moment, parse_moment
+from .values import MISSING, Document, value_getter
 
 __all__ = [
     "COMBINING",
@@ -29,6 +31,7 @@ __all__ = [
     "Not",
     "Or",
     "Order",
+    "Pattern",
     "QueryError",
     "compile_filter",
     "parse_filter",

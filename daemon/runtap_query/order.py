@@ -1,11 +1,14 @@
 """The order of runs: ``[+|-]column``, ties by run id, and what is missing last whichever way one sorts."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from .columns import Column, Document, resolve_column, value_getter
-from .errors import QueryError
+from .columns import Column, Kind, resolve_column
+from .errors import QueryError, shown
+from .values import SPELLED_NUMBERS, Document, value_getter
 
 D = TypeVar("D", bound=Document)
 
@@ -23,28 +26,26 @@ class Order:
     @property
     def roots(self) -> frozenset[str]:
         """The document fields that sorting reads, beside the name."""
-        root = self.column.root
-        return (
-            frozenset(("duration", "created_at", "heartbeat_at"))
-            if root == "duration"
-            else frozenset((root,))
-        )
+        return self.column.roots
 
 
 DEFAULT_ORDER: Final = "-created_at"
+_EXAMPLES: Final = "'-created_at' or '+summary_metrics.loss'"
 
 
 def parse_order(text: str | None) -> Order:
     """Parse an order; nothing means newest first, and a column without a sign goes downwards, as the docs say."""
     if text is not None and not isinstance(text, str):
-        raise QueryError(f"an order must be a text such as '-created_at', not {text!r}")
+        raise QueryError(f"an order must be a text such as {_EXAMPLES}, not {shown(text)}")
     text = (text or "").strip() or DEFAULT_ORDER
-    name = text[1:] if text[0] in "+-" else text
-    if not name.strip():
-        raise QueryError(
-            f"order {text!r} names no column; write it as '+created_at' or '-summary_metrics.loss'"
-        )
-    return Order(resolve_column(name.strip()), descending=text[0] != "+")
+    name = text[1:].strip() if text[0] in "+-" else text
+    if not name:
+        raise QueryError(f"order {shown(text)} names no column; write it as {_EXAMPLES}")
+    try:
+        column = resolve_column(name)
+    except QueryError as error:
+        raise QueryError(f"order: {error}") from None
+    return Order(column, descending=text[0] != "+")
 
 
 def sort_documents(documents: Iterable[D], order: Order | str | None = None) -> list[D]:
@@ -52,16 +53,17 @@ def sort_documents(documents: Iterable[D], order: Order | str | None = None) -> 
     if not isinstance(order, Order):
         order = parse_order(order)
     get = value_getter(order.column)
+    spelled = order.column.kind is Kind.JSON
     present: list[tuple[tuple[int, Any], D]] = []
     missing: list[D] = []
     for document in sorted(documents, key=_name):
-        key = _rank(get(document))
+        key = _rank(get(document), spelled)
         if key is None:
             missing.append(document)
         else:
             present.append((key, document))
     # Sorting keeps equals in their present order in both directions, so that ties stay sorted by name.
-    present.sort(key=lambda pair: pair[0], reverse=order.descending)
+    present.sort(key=_key, reverse=order.descending)
     return [document for _, document in present] + missing
 
 
@@ -69,12 +71,18 @@ def _name(document: Document) -> str:
     return str(document.get("name") or "")
 
 
-def _rank(value: Any) -> tuple[int, Any] | None:
+def _key(pair: tuple[tuple[int, Any], D]) -> tuple[int, Any]:
+    return pair[0]
+
+
+def _rank(value: Any, spelled: bool) -> tuple[int, Any] | None:
     """Numbers before texts before truths; what cannot be ordered (NaN, null, lists, objects) counts as missing."""
+    if isinstance(value, str):
+        if not spelled or value not in SPELLED_NUMBERS:
+            return (1, value)
+        value = SPELLED_NUMBERS[value]
     if isinstance(value, bool):
         return (2, value)
     if isinstance(value, int | float):
         return None if value != value else (0, value)
-    if isinstance(value, str):
-        return (1, value)
     return None

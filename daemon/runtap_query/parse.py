@@ -1,41 +1,50 @@
-"""Filters as clients send them (MongoDB style JSON) parsed into a small tree; every surprise is a QueryError."""
+"""Filters as clients send them (MongoDB style JSON) parsed into a small tree; every surprise is a QueryError.
+
+Owns the shape of filters: which operator may stand where, and how much of everything there may be. What an operator may
+be given is in ``operands``.
+"""
+
+from __future__ import annotations
 
 import json
-import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final
 
-from .columns import Column, Kind, resolve_column
-from .errors import QueryError
-from .times import parse_moment
+from . import limits
+from .columns import Column, resolve_column
+from .errors import QueryError, nearest, shown
+from .operands import COMPARING, LISTS, checked, is_operators, pattern
 
 
 @dataclass(frozen=True, slots=True)
 class And:
     """True where all items are; without items, everywhere."""
 
-    items: tuple["Node", ...]
+    items: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
     """True where at least one item is."""
 
-    items: tuple["Node", ...]
+    items: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
     """True where the item is not."""
 
-    item: "Node"
+    item: Node
 
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """One operator on one column. ``operand`` is what the client wrote, checked for the operator."""
+    """One operator on one column. ``operand`` is what the client wrote, checked for the operator.
+
+    Lists are tuples, ``$exists`` has a bool, ``$regex`` a Pattern.
+    """
 
     column: Column
     operator: str
@@ -44,135 +53,178 @@ class Compare:
 
 Node = And | Or | Not | Compare
 
-LOGICAL: Final = ("$and", "$or", "$nor", "$not")
-ORDERING: Final = ("$gt", "$gte", "$lt", "$lte")
-LISTS: Final = ("$in", "$nin", "$all")
 COMBINING: Final = ("$and", "$or", "$nor", "$not")
-OPERATORS: Final = ("$eq", "$ne", *ORDERING, *LISTS, "$exists", "$regex", "$contains", "$size", "$not")
-_MAX_DEPTH: Final = 50
-_MAX_PATTERN: Final = 1000
-_REGEX_FLAGS: Final = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
+"""Operators that stand where a column can."""
+OPERATORS: Final = (*COMPARING, "$regex", "$options", "$not")
+"""Operators that stand inside a column."""
 
 
 def parse_filter(filters: str | Mapping[str, Any] | None) -> Node:
     """Parse a filter, given as JSON text or as the dictionary itself; nothing at all means every run."""
-    if filters is None or filters == "":
-        return And(())
     if isinstance(filters, str):
-        try:
-            filters = json.loads(filters)
-        except (ValueError, RecursionError) as error:
-            raise QueryError(f"filters are not valid JSON: {error}") from None
-    return _document(filters, 0)
+        filters = _from_json(filters)
+    return _Parser().document(filters, "", 0)
 
 
-def _document(filters: object, depth: int) -> Node:
-    if filters is None:
-        return And(())
-    if not isinstance(filters, Mapping):
-        raise QueryError(f"a filter must be an object, not {_shown(filters)}")
-    if depth > _MAX_DEPTH:
-        raise QueryError(f"filters are nested deeper than {_MAX_DEPTH} levels")
-    items = [_entry(str(key), operand, depth) for key, operand in filters.items()]
-    return items[0] if len(items) == 1 else And(tuple(items))
-
-
-def _entry(key: str, operand: object, depth: int) -> Node:
-    if not key.startswith("$"):
-        if key == "order" and isinstance(operand, str):
-            raise QueryError("'order' is no filter: give it as the order argument beside the filters")
-        return _column(resolve_column(key), operand, depth + 1)
-    if key == "$not":
-        return Not(_document(operand, depth + 1))
-    if key not in LOGICAL:
-        place = (
-            "; it belongs inside a column, as in {'state': {'$eq': 'finished'}}" if key in OPERATORS else ""
-        )
-        raise QueryError(f"operator {key} cannot stand here{place or _nearest(key, LOGICAL)}")
-    if not isinstance(operand, list | tuple):
-        raise QueryError(f"{key} needs a list of filters, not {_shown(operand)}")
-    items = tuple(_document(item, depth + 1) for item in operand)
-    if key == "$and":
-        return And(items)
-    return Or(items) if key == "$or" else Not(Or(items))
-
-
-def _column(column: Column, operand: object, depth: int) -> Node:
-    if depth > _MAX_DEPTH:
-        raise QueryError(f"filters are nested deeper than {_MAX_DEPTH} levels")
-    if not isinstance(operand, Mapping) or not any(str(key).startswith("$") for key in operand):
-        return Compare(column, "$eq", _checked(column, "$eq", operand))
-    options = operand.get("$options", "")
-    items: list[Node] = []
-    for operator, value in operand.items():
-        if operator == "$options":
-            if "$regex" not in operand:
-                raise QueryError(f"$options on {column} stands without $regex")
-        elif operator == "$not":
-            inner = value if isinstance(value, Mapping) else {"$regex": value}
-            items.append(Not(_column(column, inner, depth + 1)))
-        elif operator == "$regex":
-            items.append(Compare(column, "$regex", _pattern(column, value, options)))
-        elif operator in OPERATORS:
-            items.append(Compare(column, operator, _checked(column, operator, value)))
-        else:
-            raise QueryError(f"unknown operator {operator!r} on {column}{_nearest(str(operator), OPERATORS)}")
-    return items[0] if len(items) == 1 else And(tuple(items))
-
-
-def _checked(column: Column, operator: str, operand: Any) -> Any:
-    """Refuse operands the operator can do nothing with, instead of quietly matching no run."""
-    if operator in LISTS:
-        if not isinstance(operand, list | tuple):
-            raise QueryError(f"{operator} on {column} needs a list, not {_shown(operand)}")
-        for item in operand:
-            _check_time(column, operator, item)
-        return tuple(operand)
-    if operator == "$exists":
-        if not isinstance(operand, bool | int):
-            raise QueryError(f"$exists on {column} needs true or false, not {_shown(operand)}")
-        return bool(operand)
-    if operator == "$size" and (isinstance(operand, bool) or not isinstance(operand, int) or operand < 0):
-        raise QueryError(f"$size on {column} needs a whole number of at least 0, not {_shown(operand)}")
-    if operator in ORDERING and (isinstance(operand, list | tuple | Mapping | bool) or operand is None):
-        raise QueryError(f"{operator} on {column} needs a number, a text or a date, not {_shown(operand)}")
-    if operator not in ("$size", "$contains"):
-        _check_time(column, operator, operand)
-    return operand
-
-
-def _check_time(column: Column, operator: str, operand: Any) -> None:
-    if column.kind is Kind.TIME and operand is not None and parse_moment(operand) is None:
-        raise QueryError(
-            f"{operator} on {column} needs a date such as '2024-05-31', '2024-05-31T12:30:00Z' or unix "
-            f"seconds, not {_shown(operand)}"
-        )
-
-
-def _pattern(column: Column, operand: object, options: object) -> re.Pattern[str]:
-    if not isinstance(operand, str):
-        raise QueryError(f"$regex on {column} needs a text, not {_shown(operand)}")
-    if len(operand) > _MAX_PATTERN:
-        raise QueryError(f"$regex on {column} is longer than {_MAX_PATTERN} characters")
-    flags = re.RegexFlag(0)
-    for letter in str(options):
-        if letter not in _REGEX_FLAGS:
-            raise QueryError(
-                f"$options on {column}: unknown letter {letter!r}, known are {', '.join(_REGEX_FLAGS)}"
-            )
-        flags |= _REGEX_FLAGS[letter]
+def _from_json(text: str) -> Any:
+    if len(text) > limits.MAX_TEXT:
+        raise QueryError(f"the filter is longer than {limits.MAX_TEXT} characters")
+    if not text.strip():
+        return None
     try:
-        return re.compile(operand, flags)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise QueryError(f"$regex on {column} is not a valid pattern: {error}") from None
+        return json.loads(text, object_pairs_hook=_object)
+    except RecursionError:
+        raise _too_deep("") from None
+    except QueryError:
+        raise
+    except ValueError as error:
+        raise QueryError(f"filters are not valid JSON: {error}") from None
 
 
-def _nearest(name: str, known: tuple[str, ...]) -> str:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        # JSON readers keep the last one and drop the others without a word: runs would match that should not.
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise QueryError(f"{shown(twice)} stands twice in one object of the filter; join the two by $and")
+    return made
+
+
+def _too_deep(path: str) -> QueryError:
+    return QueryError(f"filters are nested deeper than {limits.MAX_DEPTH} levels", path)
+
+
+class _Parser:
+    """Parses one filter and counts what it holds."""
+
+    def __init__(self) -> None:
+        self._counts = {"comparisons": 0, "values in lists": 0, "patterns": 0}
+
+    def document(self, filters: object, path: str, depth: int) -> Node:
+        """Parse an object of columns and combining operators."""
+        if filters is None:
+            return And(())
+        if not isinstance(filters, Mapping):
+            raise QueryError(f"a filter must be an object, not {shown(filters)}", path)
+        if depth > limits.MAX_DEPTH:
+            raise _too_deep(path)
+        return _all([self._entry(str(key), value, path, depth) for key, value in filters.items()])
+
+    def _entry(self, key: str, operand: object, path: str, depth: int) -> Node:
+        if not key.startswith("$"):
+            return self._column(_resolve(key, operand, path), operand, _join(path, key), depth + 1)
+        inside = _join(path, key)
+        if key == "$not":
+            return Not(self.document(operand, inside, depth + 1))
+        if key not in COMBINING:
+            raise QueryError(_misplaced(key), path)
+        if not isinstance(operand, list | tuple):
+            raise QueryError(f"{key} needs a list of filters, not {shown(operand)}", path)
+        items = [
+            self.document(item, f"{inside}[{number}]", depth + 1)
+            for number, item in enumerate(operand)
+            if item is not None  # the SDK's generator writes null for a filter that is switched off
+        ]
+        if key == "$and" or (operand and not items):
+            return _all(items)
+        return _any(items) if key == "$or" else Not(_any(items))
+
+    def _column(self, column: Column, operand: object, path: str, depth: int) -> Node:
+        if not is_operators(operand):
+            return self._compare(column, "$eq", operand, path, depth)
+        assert isinstance(operand, Mapping)
+        if depth > limits.MAX_DEPTH:
+            raise _too_deep(path)
+        options = operand.get("$options", "")
+        items: list[Node] = []
+        for operator, value in operand.items():
+            inside = _join(path, str(operator))
+            if operator == "$options":
+                if "$regex" not in operand:
+                    raise QueryError(f"$options on {column} stands without $regex", path)
+            elif operator == "$not":
+                items.append(Not(self._negated(column, value, inside, depth + 1)))
+            elif operator == "$regex":
+                self._count("comparisons", 1, path)
+                self._count("patterns", 1, path)
+                items.append(Compare(column, "$regex", pattern(column, value, options, path)))
+            elif operator in COMPARING:
+                items.append(self._compare(column, operator, value, path, depth))
+            else:
+                raise QueryError(f"unknown operator {shown(operator)} on {column}{_like(operator)}", path)
+        return _all(items)
+
+    def _negated(self, column: Column, operand: object, path: str, depth: int) -> Node:
+        if not is_operators(operand):
+            raise QueryError(
+                f"$not on {column} needs operators, as in {{'$not': {{'$regex': 'x'}}}}, not {shown(operand)}; "
+                "to exclude a value use $ne",
+                path,
+            )
+        return self._column(column, operand, path, depth)
+
+    def _compare(self, column: Column, operator: str, operand: Any, path: str, depth: int) -> Compare:
+        self._count("comparisons", 1, path)
+        if operator in LISTS and isinstance(operand, list | tuple):
+            self._count("values in lists", len(operand), path)
+        if _depth_exceeds(operand, limits.MAX_DEPTH - depth):
+            raise _too_deep(path)
+        return Compare(column, operator, checked(column, operator, operand, path))
+
+    def _count(self, what: str, more: int, path: str) -> None:
+        self._counts[what] += more
+        most = _MOST[what]
+        if self._counts[what] > most:
+            cure = "; many values of one column go into one $in" if what == "comparisons" else ""
+            raise QueryError(f"the filter has more than {most} {what}{cure}", path)
+
+
+_MOST: Final = {
+    "comparisons": limits.MAX_CLAUSES,
+    "values in lists": limits.MAX_VALUES,
+    "patterns": limits.MAX_PATTERNS,
+}
+
+
+def _all(items: list[Node]) -> Node:
+    return items[0] if len(items) == 1 else And(tuple(items))
+
+
+def _any(items: list[Node]) -> Node:
+    return items[0] if len(items) == 1 else Or(tuple(items))
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _resolve(key: str, operand: object, path: str) -> Column:
+    if key == "order" and isinstance(operand, str):
+        raise QueryError(
+            f"'order' is no filter: give it as the order argument beside the filters, order={shown(operand)}",
+            path,
+        )
+    try:
+        return resolve_column(key)
+    except QueryError as error:
+        raise QueryError(str(error), path) from None
+
+
+def _misplaced(key: str) -> str:
+    if key in OPERATORS:
+        return f"operator {key} cannot stand here; it belongs inside a column, as in {{'state': {{'{key}': ...}}}}"
+    return f"operator {shown(key)[1:-1]} cannot stand here{_like(key, COMBINING)}"
+
+
+def _like(name: object, known: tuple[str, ...] = OPERATORS) -> str:
     # Without the sign they have in common, which would make everything look alike.
-    close = get_close_matches(name.lstrip("$"), [one[1:] for one in known], n=1, cutoff=0.5)
-    return f"; did you mean ${close[0]}?" if close else f"; known are {', '.join(known)}"
+    near = nearest(str(name).lstrip("$"), [one[1:] for one in known])
+    return f"; did you mean ${near}?" if near else f"; known are {', '.join(known)}"
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _depth_exceeds(value: Any, levels: int) -> bool:
+    if isinstance(value, Mapping):
+        return levels <= 0 or any(_depth_exceeds(item, levels - 1) for item in value.values())
+    if isinstance(value, list | tuple):
+        return levels <= 0 or any(_depth_exceeds(item, levels - 1) for item in value)
+    return False

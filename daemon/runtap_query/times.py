@@ -1,21 +1,36 @@
-"""Moments as people write them: unix seconds, dates, partial and full ISO 8601, with and without zone."""
+"""Moments as people write them: unix seconds, dates, partial and full ISO 8601, with and without zone.
+
+A text means the span of its smallest unit: ``2024-05`` a month, ``2024-05-31T12`` an hour, ``...:15.25`` ten
+milliseconds. Whoever compares for order takes the first instant of the span, whoever compares for equality the span.
+"""
+
+from __future__ import annotations
 
 import math
 import re
 from calendar import monthrange
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
+from typing import Final
 
-_ISO = re.compile(
-    r"""^\s*(?P<year>\d{4})-(?P<month>\d{1,2})(?:-(?P<day>\d{1,2})
-    (?:[T\ ](?P<hour>\d{1,2})(?::?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?)?)?)?
-    \s*(?P<zone>Z|z|UTC|[+-]\d{2}:?\d{2})?\s*$""",
-    re.VERBOSE,
+_ISO: Final = re.compile(
+    r"""\s*(?P<year>\d{4})-(?P<month>\d{1,2})(?:-(?P<day>\d{1,2})
+    (?:[Tt\ ](?P<hour>\d{1,2})(?::?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?)?)?)?
+    \s*(?P<zone>[Zz]|UTC|[+-]\d{2}(?::?\d{2})?)?\s*""",
+    re.VERBOSE | re.ASCII,
+)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_UNITS: Final = (
+    ("second", 1_000_000),
+    ("minute", 60_000_000),
+    ("hour", 3_600_000_000),
+    ("day", 86_400_000_000),
 )
 
 
 class Moment(tuple[float, float]):
-    """The span of time a text means, as unix seconds: [start, end). A full timestamp spans its own precision."""
+    """The span of time a value means, as unix seconds: [start, end). A number spans nothing: its end is its start."""
 
     __slots__ = ()
 
@@ -32,6 +47,8 @@ class Moment(tuple[float, float]):
 
 def parse_moment(value: object) -> Moment | None:
     """Read a moment; None where the value is not one. A zone left out means UTC, as on the wire."""
+    if isinstance(value, str):
+        return _parse_text(value)
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -41,55 +58,53 @@ def parse_moment(value: object) -> Moment | None:
             return None
         return Moment((seconds, seconds)) if math.isfinite(seconds) else None
     if isinstance(value, datetime):
-        seconds = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        seconds = _microseconds(value if value.tzinfo else value.replace(tzinfo=UTC)) / 1e6
         return Moment((seconds, seconds))
-    if isinstance(value, str):
-        return _parse_text(value)
     return None
 
 
 @lru_cache(maxsize=65536)
 def _parse_text(text: str) -> Moment | None:
-    match = _ISO.match(text)
+    match = _ISO.fullmatch(text) if len(text) <= 64 else None
     if match is None:
         return None
     parts = match.groupdict()
-    fraction = (parts["fraction"] or "").ljust(6, "0")[:6]
     try:
-        start = datetime(
+        first = datetime(
             int(parts["year"]),
             int(parts["month"]),
             int(parts["day"] or 1),
             int(parts["hour"] or 0),
             int(parts["minute"] or 0),
             int(parts["second"] or 0),
-            int(fraction),
-            tzinfo=UTC,
+            int((parts["fraction"] or "").ljust(6, "0")[:6]),
+            tzinfo=_zone(parts["zone"]),
         )
     except ValueError:
         return None
-    seconds = start.timestamp() - _zone_offset(parts["zone"])
-    return Moment((seconds, seconds + _width(start, parts)))
+    # Whole microseconds until the last step: sums of fractions would miss moments by a hair.
+    start = _microseconds(first)
+    return Moment((start / 1e6, (start + _width(first, parts)) / 1e6))
 
 
-def _zone_offset(zone: str | None) -> float:
-    if zone is None or zone.upper() in ("Z", "UTC"):
-        return 0.0
-    sign = -1.0 if zone[0] == "-" else 1.0
-    digits = zone[1:].replace(":", "")
-    return sign * (int(digits[:2]) * 3600 + int(digits[2:]) * 60)
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
 
 
-def _width(start: datetime, parts: dict[str, str | None]) -> float:
-    """How long the span is: as long as the smallest unit that was written down."""
-    if parts["fraction"] is not None:
-        return 0.0
-    if parts["second"] is not None:
-        return 1.0
-    if parts["minute"] is not None:
-        return 60.0
-    if parts["hour"] is not None:
-        return 3600.0
-    if parts["day"] is not None:
-        return 86400.0
-    return timedelta(days=monthrange(start.year, start.month)[1]).total_seconds()
+def _zone(text: str | None) -> timezone:
+    if text is None or text.upper() in ("Z", "UTC"):
+        return UTC
+    digits = text[1:].replace(":", "").ljust(4, "0")
+    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return timezone(-offset if text[0] == "-" else offset)
+
+
+def _width(first: datetime, parts: dict[str, str | None]) -> int:
+    """How many microseconds the smallest unit that was written down lasts."""
+    fraction = parts["fraction"]
+    if fraction is not None:
+        return int(10 ** max(0, 6 - len(fraction)))
+    for unit, microseconds in _UNITS:
+        if parts[unit] is not None:
+            return microseconds
+    return monthrange(first.year, first.month)[1] * 86_400_000_000

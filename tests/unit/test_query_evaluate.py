@@ -55,7 +55,7 @@ def matches(filters: dict[str, Any], **changes: Any) -> bool:
         {"state": {"$regex": "^fin"}},
         {"state": {"$regex": "NISH", "$options": "i"}},
         {"state": {"$not": {"$eq": "running"}}},
-        {"state": {"$not": "runn"}},
+        {"state": {"$not": {"$regex": "runn"}}},
         {"display_name": {"$regex": "b.*r"}},
         {"displayName": {"$regex": "river"}},
         {"displayName": {"$contains": "river"}},
@@ -164,7 +164,6 @@ def test_filters_that_match(filters: dict[str, Any]) -> None:
         {"summary_metrics.nan": {"$lte": 0}},
         {"created_at": {"$gt": "2022-02-09"}},
         {"created_at": "2022-02-07"},
-        {"created_at": {"$regex": "2022"}},
         {"created_at": None},
         {"$or": []},
         {"keys_info.keys.gone": {"$exists": True}},
@@ -219,7 +218,9 @@ def test_a_comparison_and_its_opposite_never_agree(config: dict[str, Any], colum
         value = [operand] if positive == "$in" else operand
         both = [matches({column: {operator: value}}, config=config) for operator in (positive, negative)]
         assert sorted(both) == [False, True]
-    for operator in ("$gt", "$lte", "$exists", "$size"):
+    for operator in (
+        ("$gt", "$lte", "$exists") if column == "created_at" else ("$gt", "$lte", "$exists", "$size")
+    ):
         value = 1 if operator in ("$exists", "$size") else operand
         one = matches({column: {operator: value}}, config=config)
         assert matches({column: {"$not": {operator: value}}}, config=config) is not one

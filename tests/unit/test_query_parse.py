@@ -12,7 +12,7 @@ from runtap_query import And, Compare, QueryError, parse_filter, parse_moment, r
     ("filters", "expected"),
     [
         ("{", "not valid JSON"),
-        ("[" * 100_000, "not valid JSON"),
+        ("[" * 100_000, "nested deeper than 50"),
         ("[]", "must be an object"),
         ("3", "must be an object"),
         ({"stat": "x"}, "unknown column 'stat'; did you mean 'state'?"),
@@ -39,7 +39,7 @@ from runtap_query import And, Compare, QueryError, parse_filter, parse_moment, r
         ({"created_at": "2022-13-01"}, "needs a date such as"),
         ({"state": {"$regex": "("}}, "not a valid pattern"),
         ({"state": {"$regex": 5}}, "needs a text"),
-        ({"state": {"$regex": "a" * 1001}}, "longer than"),
+        ({"state": {"$regex": "a" * 4001}}, "longer than"),
         ({"state": {"$regex": "a", "$options": "q"}}, "unknown letter 'q'"),
         ({"state": {"$options": "i"}}, "stands without $regex"),
         ({"order": "+summary.loss"}, "give it as the order argument"),
@@ -98,8 +98,8 @@ def test_columns_have_many_spellings(name: str, shown: str) -> None:
         ("2022-02-08 10:30", (2022, 2, 8, 10, 30), 60),
         ("2022-02-08T10:30:15", (2022, 2, 8, 10, 30, 15), 1),
         ("2022-02-08T10:30:15Z", (2022, 2, 8, 10, 30, 15), 1),
-        ("2022-02-08T10:30:15.250000Z", (2022, 2, 8, 10, 30, 15, 250000), 0),
-        ("2022-02-08T10:30:15.25+02:00", (2022, 2, 8, 8, 30, 15, 250000), 0),
+        ("2022-02-08T10:30:15.250000Z", (2022, 2, 8, 10, 30, 15, 250000), 1e-6),
+        ("2022-02-08T10:30:15.25+02:00", (2022, 2, 8, 8, 30, 15, 250000), 0.01),
         ("2022-02-08T10:30:15-0130", (2022, 2, 8, 12, 0, 15), 1),
     ],
 )
@@ -107,7 +107,7 @@ def test_moments_in_all_forms(text: str, year_to_second: tuple[int, ...], width:
     moment = parse_moment(text)
     assert moment is not None
     assert moment.start == datetime(*year_to_second, tzinfo=UTC).timestamp()  # type: ignore[arg-type, misc]
-    assert moment.end - moment.start == width
+    assert moment.end - moment.start == pytest.approx(width, abs=1e-6)
 
 
 def test_moments_as_numbers_and_what_is_none() -> None:
