@@ -61,6 +61,29 @@ def split_file_id(text: str) -> int | None:
     return int(parts[2])
 
 
+def sweep_id(entity: str, project: str, sweep: str) -> str:
+    """The storage id of a sweep."""
+    return _pack(f"Sweep:v1:{sweep}:{project}:{entity}")
+
+
+def split_sweep_id(storage_id: str) -> tuple[str, str, str] | None:
+    """(entity, project, sweep) of a storage id; None where it is not one."""
+    parts = _unpack(storage_id).split(":")
+    return (parts[4], parts[3], parts[2]) if len(parts) == 5 and parts[:2] == ["Sweep", "v1"] else None
+
+
+def agent_id(pk: int) -> str:
+    """The id of an agent."""
+    return _pack(f"Agent:v1:{pk}")
+
+
+def split_agent_id(text: str) -> int | None:
+    """The row of an agent's id; None where it is not one."""
+    parts = _unpack(text).split(":")
+    known = len(parts) == 3 and parts[0] == "Agent" and parts[2].isdecimal() and len(parts[2]) <= 15
+    return int(parts[2]) if known else None
+
+
 def cursor(offset: int) -> str:
     """The cursor after which the list goes on at ``offset``."""
     return _pack(f"offset:{offset}")
