@@ -1,5 +1,6 @@
 """The settings of the local server: one frozen record, and the only place that reads the environment."""
 
+import math
 import os
 import sysconfig
 from collections.abc import Mapping
@@ -34,6 +35,10 @@ class Settings:
     """How deeply the selections of a GraphQL document may nest."""
     max_fields: int = 5000
     """How many fields a GraphQL document may select, fragments written out."""
+    max_cost: int = 2_000_000
+    """How much a GraphQL document may ask for: about as many values as its answer can hold. See ``costs``."""
+    max_request_s: float = 30.0
+    """How long a GraphQL request may take before it is refused; the SDK waits no longer."""
     config_merge: ConfigMerge = "replace"
     """What a new config does to the one a run has: takes its place, or is merged into it object by object."""
     start_deadline_s: float = 15.0
@@ -50,7 +55,7 @@ class Settings:
                 if value not in get_args(ConfigMerge):
                     choices = " or ".join(get_args(ConfigMerge))
                     raise SettingsError(f"config_merge must be {choices}, not {value!r}")
-            elif field.name != "home" and value <= 0:
+            elif field.name != "home" and not 0 < value < math.inf:
                 raise SettingsError(f"{field.name} must be more than 0, not {value}")
 
 
