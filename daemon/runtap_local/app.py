@@ -33,6 +33,7 @@ from .signing import Direction, FilePath, Signer
 from .store import runs, users
 from .store.blobs import DiskBlobs
 from .store.database import Database
+from .sweeps.running import run_ended
 from .times import now_us
 
 _LOG = logging.getLogger(__name__)
@@ -155,6 +156,8 @@ class LocalServer:
                 if run is None:
                     raise NotFound(f"run {path['entity']}/{path['project']}/{path['run']} not found")
                 answer = filestream.apply(connection, run, wanted, now_us())
+                if wanted.complete and run.sweep_name:
+                    run_ended(connection, run, now_us(), int(self.settings.crash_after_s * 1_000_000))
             return _json(answer)
 
         return await self.in_thread(work)

@@ -12,6 +12,7 @@ from ..merging import merged_config
 from ..refusals import FORK
 from ..store import projects as project_store
 from ..store import runs as run_store
+from ..sweeps.running import run_appeared
 from .addressing import run_by_id
 from .context import Info, RequestContext, context_of
 from .projects import allowed_entity
@@ -49,7 +50,7 @@ def _upsert(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     # The SDK names the run beside its id, the Public API does not: only the SDK goes on logging to it.
     continued = _continued(addressed, context.now) if input.get("modelName") else {}
     _change(context, addressed, {**continued, **values})
-    return {"bucket": run_store.by_pk(context.connection, addressed.pk), "inserted": False}
+    return _changed(context, addressed.pk, False)
 
 
 def _upsert_by_name(info: Info, input: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +71,13 @@ def _upsert_by_name(info: Info, input: dict[str, Any], values: dict[str, Any]) -
     else:
         pk = found.pk
         _change(context, found, {**_continued(found, context.now), **values})
-    return {"bucket": run_store.by_pk(context.connection, pk), "inserted": found is None}
+    return _changed(context, pk, found is None)
+
+
+def _changed(context: RequestContext, pk: int, inserted: bool) -> dict[str, Any]:
+    run = run_store.by_pk(context.connection, pk)
+    run_appeared(context.connection, run, context.now)
+    return {"bucket": run, "inserted": inserted}
 
 
 def _change(context: RequestContext, run: Row[Any], values: dict[str, Any]) -> None:
