@@ -22,12 +22,13 @@ from runtap_query import QueryError
 
 from . import jsontext
 from .documents import Documents, InvalidDocument
-from .faults import BadRequest, Fault, Unsupported
+from .faults import BadRequest, Fault, NotFound, Unsupported
 from .refusals import refusal
 from .resolvers import alerts, artifacts, files, history, people, projects, run_writes, runs, sweeps
 from .resolvers.context import RequestContext
 from .settings import Settings
 from .store.database import Database
+from .store.remembered import Remembered
 
 _LOG = logging.getLogger(__name__)
 INTERNAL = "internal error, see the log"
@@ -47,6 +48,7 @@ class Engine:
         self._database = database
         self._schema = make_schema()
         self._documents = Documents(self._schema, settings)
+        self._remembered = Remembered()
 
     def execute(
         self,
@@ -63,15 +65,24 @@ class Engine:
         try:
             prepared = self._documents.prepare(text)
         except InvalidDocument as invalid:
-            return _invalid(invalid.errors)
+            return _invalid(invalid.errors, text)
         operation = prepared.operation(name)
         shown = operation.name.value if operation.name else ""
         note(shown)
         mutates = operation.operation is OperationType.MUTATION
         transaction = self._database.write if mutates else self._database.read
-        result, done = self._run(transaction, context, prepared.node, variables, shown or None)
+
+        def reading(connection: Connection) -> RequestContext:
+            request = context(connection)
+            request.remembered = self._remembered
+            return request
+
+        made = context if mutates else reading
+        result, done = self._run(transaction, made, prepared.node, variables, shown or None)
         for action in done:
             action()
+        if result.errors and all(error.path is None for error in result.errors):  # the variables do not fit
+            return _invalid(result.errors, text)
         return _answer(result)
 
     def _run(
@@ -100,20 +111,20 @@ class Engine:
         return result, made.after_commit
 
 
-def _invalid(errors: list[GraphQLError]) -> Answer:
+def _invalid(errors: list[GraphQLError], text: str) -> Answer:
     """The answer to what does not fit the schema: what this server has not, or else what is wrong."""
     sentence = refusal(error.message for error in errors)
     if sentence is None:
         return 400, {"errors": [error.formatted for error in errors]}
     error = {"message": sentence, "extensions": {"code": Unsupported.code}}
-    return Unsupported.status, {"data": None, "errors": [error]}
+    # Clients that ask whether something exists read 404 as no, and any other trouble as a lost connection.
+    status = Unsupported.status if "mutation" in text.partition("{")[0] else NotFound.status
+    return status, {"data": None, "errors": [error]}
 
 
 def _answer(result: ExecutionResult) -> Answer:
     if not result.errors:
         return 200, {"data": result.data}
-    if all(error.path is None for error in result.errors):  # the variables do not fit
-        return _invalid(result.errors)
     status, errors = 200, []
     for error in result.errors:
         formatted = dict(error.formatted)

@@ -12,6 +12,7 @@ from ..faults import BadRequest
 from ..ids import cursor, split_cursor
 from ..settings import Settings
 from ..signing import Direction, FilePath, Signer
+from ..store.remembered import Remembered
 
 T = TypeVar("T")
 MAX_PAGE = 1000
@@ -30,9 +31,11 @@ class RequestContext:
     after_commit: list[Callable[[], None]] = field(default_factory=list)
     delete_blob: Callable[[str], None] = lambda name: None
     memo: dict[Any, Any] = field(default_factory=dict)
+    remembered: Remembered = field(default_factory=Remembered)
+    """Lists worked out before. A request that writes has its own: what it sees may yet be undone."""
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
-        """Work something out once per request: a list and its count share the judging of all runs."""
+        """Work something out once per request."""
         if key not in self.memo:
             self.memo[key] = make()
         found: T = self.memo[key]

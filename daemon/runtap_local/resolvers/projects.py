@@ -6,9 +6,9 @@ from sqlalchemy import Row
 
 from .. import jsontext
 from ..faults import Forbidden
-from ..store import listing
 from ..store import projects as project_store
 from ..store import runs as run_store
+from ..store.listing import Listing, Lists, understand
 from ..times import to_wire
 from .context import Info, connection, context_of, selected, window
 from .people import entity_node
@@ -59,15 +59,18 @@ def query_projects(
     return connection(rows[:limit], offset, len(rows) > limit)
 
 
-def project_run_count(project: Row[Any], info: Info, filters: str | None = None) -> int:
-    """How many runs match, judged once together with the list beside it."""
+def _lists(project: Row[Any], info: Info) -> Lists:
     context = context_of(info)
-    wanted = listing.understand(filters, None)
-    if wanted.filter.matches_all:
-        return run_store.count(context.connection, project.pk)
-    return context.once(
-        ("count", project.pk, filters), lambda: listing.count(context.connection, project.pk, wanted)
-    )
+    return Lists(context.connection, context.remembered, project.pk)
+
+
+def _understood(info: Info, filters: str | None, order: str | None) -> Listing:
+    return context_of(info).once(("listing", filters, order), lambda: understand(filters, order))
+
+
+def project_run_count(project: Row[Any], info: Info, filters: str | None = None) -> int:
+    """How many runs match."""
+    return _lists(project, info).count(_understood(info, filters, None))
 
 
 def project_runs(
@@ -79,29 +82,14 @@ def project_runs(
     order: str | None = None,
 ) -> dict[str, Any]:
     """A page of the project's runs."""
-    context = context_of(info)
-    wanted = listing.understand(filters, order)
+    wanted = _understood(info, filters, order)
     offset, limit = window(first, after)
     names = selected(info)
     heavy = {column for field, column in _HEAVY_FIELDS.items() if field in names}
-    if wanted.by_sql:
-        rows, more = listing.page_by_sql(context.connection, project.pk, wanted.order, offset, limit, heavy)
-    else:
-        pks = _matching(info, project.pk, filters, order)
-        rows, more = listing.page_of(context.connection, pks, offset, limit, heavy)
+    rows, more = _lists(project, info).page(wanted, offset, limit, heavy)
     result = connection(rows, offset, more)
     result["totalCount"] = lambda _info: project_run_count(project, info, filters)
     return result
-
-
-def _matching(info: Info, project_pk: int, filters: str | None, order: str | None) -> list[int]:
-    context = context_of(info)
-    wanted = listing.understand(filters, order)
-    pks = context.once(
-        ("runs", project_pk, filters, order), lambda: listing.matching(context.connection, project_pk, wanted)
-    )
-    context.memo.setdefault(("count", project_pk, filters), len(pks))
-    return pks
 
 
 def project_run(

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from . import revisions
 from .migrations import migrate
 from .tables import SCHEMA_VERSION, meta, metadata
 
@@ -82,6 +83,7 @@ class Database:
                 connection.execute(
                     update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION))
                 )
+            revisions.keep(connection)
 
 
 def _open(path: Path) -> Engine:

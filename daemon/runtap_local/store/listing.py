@@ -1,143 +1,137 @@
 """Lists of runs: filtered, ordered, counted, cut into pages.
 
-Lists without a filter in the order of a plain moment are SQLite's work; for all others the columns that the filter and
-the order read are loaded for the whole project and judged by ``runtap_query``, and only the page is loaded in full.
+What SQL can judge it judges; the columns that the rest of a filter reads are loaded for the runs that are left and
+judged by ``runtap_query``. What was worked out that way is remembered until a run of the project is written to, and
+only the page is loaded in full.
+
+A cursor is a place in the list, as on the real server: the page after it is cut from the list as it then is. A run that
+comes into the part already read moves one run from there into the next page, which is then seen twice; one that leaves
+it makes the reader miss one. ``+created_at`` is the order in which new runs come last and disturb nothing.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
 from runtap_query import Filter, Order, compile_filter, parse_filter, parse_order, sort_documents
 
-from .. import jsontext
 from . import runs as run_store
-from .tables import projects, runs, users
+from .judging import documents
+from .pushdown import sorting, split
+from .remembered import Remembered
+from .tables import runs
 
-_BY_SQL: Final = {"created_at", "heartbeat_at", "updated_at"}
 _MAX_PAGE_BYTES: Final = 32 * 1024 * 1024
-_COLUMN_OF: Final = {"group": "group_name", "sweep": "sweep_name"}
+_FIRST_PART, _LARGEST_PART = 10, 100
+_NOT_OF_RUNS: Final = frozenset({"username", "entity", "project"})
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a list is asked for: a filter and an order, understood."""
+    """What a list is asked for: ``condition`` and ``sorting`` are SQL's part of it, ``rest`` and ``order`` ours."""
 
-    filter: Filter
+    condition: ColumnElement[bool]
+    rest: Filter
     order: Order
+    sorting: tuple[ColumnElement[Any], ...] | None
+    filter_digest: bytes
+    of_runs_alone: bool
 
     @property
     def by_sql(self) -> bool:
-        """Whether SQLite can answer it alone."""
-        return self.filter.matches_all and self.order.column.root in _BY_SQL
+        """Whether SQL can say all alone which runs match."""
+        return self.rest.matches_all
 
 
 def understand(filters: str | None, order: str | None) -> Listing:
     """Parse what the client sent. Raises QueryError."""
-    return Listing(compile_filter(parse_filter(filters)), parse_order(order))
+    node = parse_filter(filters)
+    parts, wanted = split(node), parse_order(order)
+    roots = compile_filter(node).roots | wanted.roots
+    return Listing(
+        condition=parts.condition,
+        rest=compile_filter(parts.rest),
+        order=wanted,
+        sorting=sorting(wanted),
+        filter_digest=blake2b((filters or "").encode("utf-8", "surrogatepass")).digest(),
+        of_runs_alone=not roots & _NOT_OF_RUNS,
+    )
 
 
-def count(connection: Connection, project_pk: int, listing: Listing) -> int:
-    """How many runs the filter matches."""
-    if listing.filter.matches_all:
-        return run_store.count(connection, project_pk)
-    return len(matching(connection, project_pk, listing))
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The lists of one project in one snapshot."""
+
+    connection: Connection
+    remembered: Remembered
+    project_pk: int
+
+    def count(self, listing: Listing) -> int:
+        """How many runs the filter matches."""
+        if listing.by_sql:
+            return self.connection.scalar(self._select(listing, func.count())) or 0
+        return len(self._matching(listing))
+
+    def page(
+        self, listing: Listing, offset: int, limit: int, heavy: Collection[str]
+    ) -> tuple[list[Row[Any]], bool]:
+        """A page, and whether there is more. It ends early when it grows large."""
+        if listing.by_sql and listing.sorting is not None:
+            statement = self._select(listing, runs.c.pk).order_by(*listing.sorting)
+            pks: Sequence[int] = self.connection.scalars(statement.offset(offset).limit(limit + 1)).all()
+        else:
+            pks = self._ordered(listing)[offset : offset + limit + 1]
+        rows = list(_within_bytes(self.connection, pks[:limit], heavy))
+        return rows, len(rows) < len(pks)
+
+    def _select(self, listing: Listing, what: Any) -> Select[Any]:
+        return select(what).select_from(runs).where(runs.c.project_pk == self.project_pk, listing.condition)
+
+    def _matching(self, listing: Listing) -> Sequence[int]:
+        """The rows of all runs that match, in no order."""
+
+        def judged() -> Iterator[int]:
+            found = documents(self.connection, self.project_pk, listing.rest.roots, listing.condition)
+            return (document["pk"] for document in found if listing.rest(document))
+
+        return self._once(listing, None, judged)
+
+    def _ordered(self, listing: Listing) -> Sequence[int]:
+        """The rows of all runs that match, in order."""
+
+        def ordered() -> Iterator[int]:
+            if listing.sorting is not None:
+                pks = self.connection.scalars(self._select(listing, runs.c.pk).order_by(*listing.sorting))
+                matching = frozenset(self._matching(listing))
+                return (pk for pk in pks if pk in matching)
+            found = documents(self.connection, self.project_pk, listing.order.roots, listing.condition)
+            if not listing.by_sql:
+                matching = frozenset(self._matching(listing))
+                found = [document for document in found if document["pk"] in matching]
+            return (document["pk"] for document in sort_documents(found, listing.order))
+
+        return self._once(listing, str(listing.order), ordered)
+
+    def _once(self, listing: Listing, order: str | None, make: Callable[[], Iterable[int]]) -> Sequence[int]:
+        # What the names of users and projects decide, no revision of runs tells of.
+        remembered = self.remembered if listing.of_runs_alone else Remembered()
+        question = (listing.filter_digest, order)
+        return remembered.once(self.connection, self.project_pk, question, make)
 
 
-def matching(connection: Connection, project_pk: int, listing: Listing) -> list[int]:
-    """The rows of all runs that match, in order."""
-    roots = listing.filter.roots | listing.order.roots
-    documents = [
-        document for document in _documents(connection, project_pk, roots) if listing.filter(document)
-    ]
-    return [document["pk"] for document in sort_documents(documents, listing.order)]
-
-
-def page_by_sql(
-    connection: Connection, project_pk: int, order: Order, offset: int, limit: int, heavy: Collection[str]
-) -> tuple[list[Row[Any]], bool]:
-    """A page of a list that SQLite can order, and whether there is more."""
-    column = runs.c[order.column.root]
-    by = (column.desc() if order.descending else column.asc(), runs.c.name.asc())
-    statement = run_store.select_runs(heavy).where(runs.c.project_pk == project_pk)
-    found = connection.execute(statement.order_by(*by).offset(offset).limit(limit + 1)).yield_per(100)
-    rows = _within_bytes(found, heavy)
-    return rows[:limit], len(rows) > limit or found.fetchone() is not None
-
-
-def page_of(
-    connection: Connection, pks: Sequence[int], offset: int, limit: int, heavy: Collection[str]
-) -> tuple[list[Row[Any]], bool]:
-    """A page of a list that was worked out before, and whether there is more."""
-    rows = _within_bytes(run_store.by_pks(connection, pks[offset : offset + limit], heavy), heavy)
-    return rows, offset + len(rows) < len(pks)
-
-
-def _within_bytes(found: Iterable[Row[Any]], heavy: Collection[str]) -> list[Row[Any]]:
+def _within_bytes(connection: Connection, pks: Sequence[int], heavy: Collection[str]) -> Iterator[Row[Any]]:
     """As many rows as fit into an answer, at least one: summaries full of histograms reach a megabyte each."""
-    rows, size = [], 0
-    for row in found:
-        rows.append(row)
-        size += sum(len(getattr(row, column) or "") for column in heavy)
-        if size > _MAX_PAGE_BYTES:
-            break
-    return rows
-
-
-def _documents(connection: Connection, project_pk: int, roots: Collection[str]) -> list[dict[str, Any]]:
-    """The runs of a project as ``runtap_query`` takes them, with no more than the fields asked for."""
-    fields = {"name": runs.c.name}
-    for root in roots:
-        if root == "username":
-            fields[root] = users.c.name
-        elif root in ("entity", "project"):
-            fields[root] = projects.c["entity" if root == "entity" else "name"]
-        elif root != "duration":
-            fields[root] = runs.c[_COLUMN_OF.get(root, root)]
-    columns = [runs.c.pk, *(column.label("f_" + field) for field, column in fields.items())]
-    joined = runs.join(projects, projects.c.pk == runs.c.project_pk).join(users, users.c.pk == runs.c.user_pk)
-    statement = select(*columns).select_from(joined).where(runs.c.project_pk == project_pk)
-    names = ("pk", *fields)
-    documents = [dict(zip(names, row, strict=True)) for row in connection.execute(statement)]
-    for field in fields:
-        decode = _DECODERS.get(field)
-        if decode is not None:
-            for document in documents:
-                document[field] = decode(document[field])
-    return documents
-
-
-def _seconds(moment_us: int | None) -> float | None:
-    return None if moment_us is None else moment_us / 1_000_000
-
-
-def _json(text: str | None) -> Any:
-    return jsontext.loads(text) if text else {}
-
-
-def unwrapped_config(text: str | None) -> dict[str, Any]:
-    """A config as people think of it: the values without their wrapping, the SDK's own keys left out."""
-    config = _json(text)
-    return {
-        key: item["value"] if isinstance(item, dict) and "value" in item else item
-        for key, item in config.items()
-        if key not in ("_wandb", "wandb_version")
-    }
-
-
-def _keys(text: str | None) -> dict[str, Any]:
-    return {"keys": _json(text)}
-
-
-_DECODERS: Final[dict[str, Callable[[Any], Any]]] = {
-    "created_at": _seconds,
-    "heartbeat_at": _seconds,
-    "updated_at": _seconds,
-    "tags": lambda text: _json(text) or [],
-    "config": unwrapped_config,
-    "summary_metrics": _json,
-    "system_metrics": _json,
-    "history_keys": _keys,
-}
+    done = size = 0
+    part = _FIRST_PART
+    while done < len(pks):
+        for row in run_store.by_pks(connection, pks[done : done + part], heavy):
+            yield row
+            size += sum(len(getattr(row, column) or "") for column in heavy)
+            if size > _MAX_PAGE_BYTES:
+                return
+        done += part
+        # Heavy runs are loaded a few at a time, lest most of what was loaded be thrown away.
+        part = max(1, min(_LARGEST_PART, (_MAX_PAGE_BYTES - size) * done // (size + 1)))
