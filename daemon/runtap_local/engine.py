@@ -28,6 +28,7 @@ from .resolvers import alerts, artifacts, files, history, people, projects, run_
 from .resolvers.context import RequestContext
 from .settings import Settings
 from .store.database import Database
+from .store.remembered import Remembered
 
 _LOG = logging.getLogger(__name__)
 INTERNAL = "internal error, see the log"
@@ -47,6 +48,7 @@ class Engine:
         self._database = database
         self._schema = make_schema()
         self._documents = Documents(self._schema, settings)
+        self._remembered = Remembered()
 
     def execute(
         self,
@@ -69,7 +71,14 @@ class Engine:
         note(shown)
         mutates = operation.operation is OperationType.MUTATION
         transaction = self._database.write if mutates else self._database.read
-        result, done = self._run(transaction, context, prepared.node, variables, shown or None)
+
+        def reading(connection: Connection) -> RequestContext:
+            request = context(connection)
+            request.remembered = self._remembered
+            return request
+
+        made = context if mutates else reading
+        result, done = self._run(transaction, made, prepared.node, variables, shown or None)
         for action in done:
             action()
         if result.errors and all(error.path is None for error in result.errors):  # the variables do not fit
