@@ -131,6 +131,7 @@ class LocalServer:
                     self.signer,
                     now_us(),
                     self.settings,
+                    request.headers,
                     delete_blob=self.blobs.delete,
                 )
 

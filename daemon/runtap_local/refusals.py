@@ -16,6 +16,10 @@ _REWIND: Final = "this server cannot rewind a run: go on at its end with resume=
 FORK: Final = (
     "this server cannot fork a run: log to a new run, and name the one it comes from in its config or group"
 )
+SHARED: Final = (
+    "this server does not take one run from several programs (mode='shared'): let each log a run of its own, "
+    "with one name for 'group'"
+)
 _OTHERS: Final = (
     ("registr|organization|orgEntity|ProjectMember|TeamMember|renameProject|deleteModel",
      "this server has no organizations and no registries: runs are kept in the projects of users"),

@@ -1,6 +1,6 @@
 """What a resolver may use: the viewer, one transaction, and the means to make addresses; and helpers on selections."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ class RequestContext:
     signer: Signer
     now: int
     settings: Settings
+    headers: Mapping[str, str] = field(default_factory=dict)
     after_commit: list[Callable[[], None]] = field(default_factory=list)
     delete_blob: Callable[[str], None] = lambda name: None
     memo: dict[Any, Any] = field(default_factory=dict)

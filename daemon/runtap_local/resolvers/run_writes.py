@@ -9,7 +9,7 @@ from .. import jsontext
 from ..faults import BadRequest, Forbidden, Unsupported
 from ..ids import checked_name
 from ..merging import merged_config
-from ..refusals import FORK
+from ..refusals import FORK, SHARED
 from ..store import projects as project_store
 from ..store import runs as run_store
 from ..sweeps.running import run_appeared
@@ -34,6 +34,8 @@ _COLUMNS: Final = {
 _STATES: Final = {
     "pending", "running", "finished", "crashed", "failed", "killed", "preempting", "preempted", "aborted",
 }  # fmt: skip
+_ALIVE_US: Final = 60_000_000
+"""A program at work is heard of every 30 seconds."""
 _STATE_CHANGES: Final = {
     "pending": {"running", "failed", "crashed", "preempted"},
     "failed": {"pending", "running"},
@@ -60,6 +62,8 @@ def _upsert_by_name(info: Info, input: dict[str, Any], values: dict[str, Any]) -
         raise BadRequest("upsertBucket needs the 'id' of a run or its 'name'")
     if _is_forked(values.get("config")):
         raise Unsupported(FORK)
+    if "x-wandb-use-async-filestream" in context.headers:
+        raise Unsupported(SHARED)
     entity = allowed_entity(info, input.get("entityName"))
     project, _ = project_store.upsert(
         context.connection, entity, input.get("modelName") or "uncategorized", context.viewer.pk, context.now
@@ -70,7 +74,8 @@ def _upsert_by_name(info: Info, input: dict[str, Any], values: dict[str, Any]) -
         pk = run_store.create(context.connection, project.pk, name, context.viewer.pk, context.now, values)
     else:
         pk = found.pk
-        _change(context, found, {**_continued(found, context.now), **values})
+        anew = run_store.start_over(context.connection, pk) if _is_anew(context, input, found) else {}
+        _change(context, found, {**_continued(found, context.now), **anew, **values})
     return _changed(context, pk, found is None)
 
 
@@ -78,6 +83,17 @@ def _changed(context: RequestContext, pk: int, inserted: bool) -> dict[str, Any]
     run = run_store.by_pk(context.connection, pk)
     run_appeared(context.connection, run, context.now)
     return {"bucket": run, "inserted": inserted}
+
+
+def _is_anew(context: RequestContext, input: dict[str, Any], found: Row[Any]) -> bool:
+    """Whether a program begins an existing run anew without resuming it: its data then takes the place of the old.
+
+    Only the setup of a run names a host, and SDKs from 0.18 on name the storage id of a run that they resume (older
+    ones cannot be told apart and go on). A run that something may still log to never loses what it has.
+    """
+    is_setup = bool(input.get("host")) and context.headers.get("user-agent") == "wandb-core"
+    alive = found.state in ("running", "preempting") and context.now - found.heartbeat_at < _ALIVE_US
+    return is_setup and not alive
 
 
 def _change(context: RequestContext, run: Row[Any], values: dict[str, Any]) -> None:
@@ -165,10 +181,11 @@ def _stop(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 
 
 RESOLVERS: dict[str, dict[str, Any]] = {
+    "UpsertBucketPayload": {"serverSettings": lambda payload, info: {"serverMessages": []}},
     "Mutation": {
         "upsertBucket": _upsert,
         "deleteRun": _delete,
         "updateRunState": _update_state,
         "stopRun": _stop,
-    }
+    },
 }

@@ -110,6 +110,13 @@ def remove(connection: Connection, pk: int) -> list[str]:
     return blobs
 
 
+def start_over(connection: Connection, pk: int) -> dict[str, Any]:
+    """Delete what a run has logged; returns the values of one that has logged nothing. Its files stay."""
+    connection.execute(delete(chunks).where(chunks.c.run_pk == pk))
+    counts = dict.fromkeys(("history_line_count", "events_line_count", "log_line_count"), 0)
+    return {**counts, **dict.fromkeys(("summary_metrics", "system_metrics", "history_keys", "last_step"))}
+
+
 def any_silent(connection: Connection, before: int) -> bool:
     """Whether ``crash_silent`` would find a run: asked often, and without holding up any writer."""
     return connection.scalar(select(runs.c.pk).where(_silent(before)).limit(1)) is not None
