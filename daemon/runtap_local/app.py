@@ -26,6 +26,7 @@ from starlette.routing import Route
 from . import __version__, filestream, jsontext, transfer
 from .auth import CURE, Viewer, key_from_header
 from .engine import INTERNAL, Engine
+from .exports import Exports, PartPath
 from .faults import BadRequest, Fault, Forbidden, NotFound, TooLarge, Unauthorized
 from .resolvers.context import RequestContext
 from .settings import Settings
@@ -76,6 +77,7 @@ class LocalServer:
         self.blobs = DiskBlobs(settings.home / "files")
         self.signer = Signer(database.secret("signing"), settings.url_ttl_s)
         self.engine = Engine(database, settings)
+        self.exports = Exports(database, self.blobs, settings)
         self.stats = Stats()
         self._threads: anyio.CapacityLimiter | None = None
 
@@ -91,6 +93,11 @@ class LocalServer:
             ),
             Route(file_path, _answering("download", self.download), methods=["GET", "HEAD"]),
             Route(file_path, _answering("upload", self.upload), methods=["PUT"]),
+            Route(
+                "/exports/{entity}/{project}/{run}/{name}",
+                _answering("export", self.export),
+                methods=["GET", "HEAD"],
+            ),
             Route("/healthz", self.health, methods=["GET"]),
             Route("/runtap/stats", _answering("stats", self.show_stats), methods=["GET"]),
         ]
@@ -131,6 +138,7 @@ class LocalServer:
                     self.signer,
                     now_us(),
                     self.settings,
+                    self.exports,
                     request.headers,
                     delete_blob=self.blobs.delete,
                 )
@@ -180,6 +188,17 @@ class LocalServer:
             if row.mimetype and row.mimetype.startswith("text/html"):
                 headers["content-security-policy"] = "sandbox"
             return FileResponse(blob, headers=headers, media_type=row.mimetype or "application/octet-stream")
+
+        return await self.in_thread(work)
+
+    async def export(self, request: Request) -> Response:
+        """Send a part of an exported history."""
+        path = PartPath(**request.path_params)
+
+        def work() -> Response:
+            self.stats.count("export")
+            self._admit(request, path, "read")
+            return FileResponse(self.exports.find(path), media_type="application/vnd.apache.parquet")
 
         return await self.in_thread(work)
 

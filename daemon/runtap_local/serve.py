@@ -29,7 +29,7 @@ from .app import LocalServer
 from .home import Home, HomeError, Info, Lock, open_home
 from .process import started_mark
 from .settings import Settings
-from .store import files, runs, users
+from .store import exports, files, runs, users
 from .store.database import Database, DatabaseError
 from .times import now_us
 
@@ -98,7 +98,7 @@ def _prepared(
         info = _info(database, known, listener.getsockname()[1])
         server = LocalServer(database, settings)
         with database.read() as connection:
-            used = files.blobs(connection)
+            used = files.blobs(connection) | exports.blobs(connection)
         server.blobs.sweep(used)
         yield home, info, server, listener
 

@@ -41,6 +41,10 @@ class Settings:
     """How long a GraphQL request may take before it is refused; the SDK waits no longer."""
     config_merge: ConfigMerge = "replace"
     """What a new config does to the one a run has: takes its place, or is merged into it object by object."""
+    parquet: bool = False
+    """Whether finished runs offer their histories as Parquet files."""
+    parquet_rows: int = 20_000
+    """How many rows one of these files holds at most."""
     start_deadline_s: float = 15.0
     """How long ``start`` waits until the server answers."""
     stop_deadline_s: float = 5.0
@@ -55,7 +59,7 @@ class Settings:
                 if value not in get_args(ConfigMerge):
                     choices = " or ".join(get_args(ConfigMerge))
                     raise SettingsError(f"config_merge must be {choices}, not {value!r}")
-            elif field.name != "home" and not 0 < value < math.inf:
+            elif field.type not in (Path, bool) and not 0 < value < math.inf:
                 raise SettingsError(f"{field.name} must be more than 0, not {value}")
 
 
@@ -67,6 +71,9 @@ def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         text = environ.get(_PREFIX + field.name.upper())
         if text is None or field.name == "home":
             continue
+        if field.type is bool:
+            values[field.name] = _switch(field.name, text)
+            continue
         if field.type is ConfigMerge:
             values[field.name] = text.strip().lower()
             continue
@@ -75,6 +82,13 @@ def load(home: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         except ValueError:
             raise SettingsError(f"{_PREFIX}{field.name.upper()} must be a number, not {text!r}") from None
     return Settings(**values)
+
+
+def _switch(name: str, text: str) -> bool:
+    word = text.strip().lower()
+    if word not in ("1", "true", "yes", "on", "0", "false", "no", "off", ""):
+        raise SettingsError(f"{_PREFIX}{name.upper()} must be 1 or 0, not {text!r}")
+    return word in ("1", "true", "yes", "on")
 
 
 def default_home(environ: Mapping[str, str]) -> Path:

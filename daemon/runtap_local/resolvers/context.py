@@ -8,6 +8,7 @@ from graphql import FieldNode, FragmentSpreadNode, GraphQLResolveInfo, InlineFra
 from sqlalchemy import Connection
 
 from ..auth import Viewer
+from ..exports import Exports
 from ..faults import BadRequest
 from ..ids import cursor, split_cursor
 from ..settings import Settings
@@ -28,6 +29,7 @@ class RequestContext:
     signer: Signer
     now: int
     settings: Settings
+    exports: Exports
     headers: Mapping[str, str] = field(default_factory=dict)
     after_commit: list[Callable[[], None]] = field(default_factory=list)
     delete_blob: Callable[[str], None] = lambda name: None

@@ -39,7 +39,7 @@ def _sampled(run: Row[Any], info: Info, specs: list[str]) -> list[list[dict[str,
 
 def _spec(text: str) -> dict[str, Any]:
     try:
-        spec = jsontext.loads(text)
+        spec = jsontext.received(text)
     except ValueError as error:
         raise BadRequest(f"a spec of sampledHistory is not valid JSON: {error}") from None
     if not isinstance(spec, dict) or not isinstance(spec.get("keys", []), list):
@@ -147,12 +147,21 @@ def log_line(number: int, text: str) -> dict[str, Any]:
     return {"number": number, "timestamp": None, "level": level, "label": "", "line": text}
 
 
+def _parquet(run: Row[Any], info: Info, liveKeys: list[str] | None = None) -> dict[str, Any]:
+    """Addresses of files with all rows, or none; never of some rows beside live ones, since readers would read those
+    twice that stand in one page with live ones.
+    """
+    context = context_of(info)
+    paths = context.exports.paths(run)
+    return {"parquetUrls": [context.file_url(path, "read") for path in paths], "liveData": []}
+
+
 RESOLVERS: dict[str, dict[str, Any]] = {
     "Run": {
         "history": _rows(Stream.HISTORY),
         "events": _rows(Stream.EVENTS),
         "sampledHistory": _sampled,
-        "parquetHistory": lambda run, info, **_: {"parquetUrls": [], "liveData": []},
+        "parquetHistory": _parquet,
         "logLines": _log_lines,
     }
 }

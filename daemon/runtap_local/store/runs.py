@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, ins
 
 from ..names import invent
 from .moments import later
-from .tables import chunks, files, projects, runs, users
+from .tables import chunks, exports, files, projects, runs, users
 
 HEAVY: Final = frozenset({"config", "summary_metrics", "system_metrics", "history_keys"})
 """Columns that may hold megabytes: loaded only where they are asked for."""
@@ -105,6 +105,8 @@ def remove(connection: Connection, pk: int) -> list[str]:
     """Delete a run with its lines and files; returns the blobs to delete once that is certain."""
     blobs = list(connection.scalars(select(files.c.blob).where(files.c.run_pk == pk)))
     connection.execute(delete(files).where(files.c.run_pk == pk))
+    blobs += connection.scalars(select(exports.c.blob).where(exports.c.run_pk == pk))
+    connection.execute(delete(exports).where(exports.c.run_pk == pk))
     connection.execute(delete(chunks).where(chunks.c.run_pk == pk))
     connection.execute(delete(runs).where(runs.c.pk == pk))
     return blobs

@@ -130,6 +130,17 @@ chunks = Table(
     Column("texts", LargeBinary, nullable=False),
     UniqueConstraint("run_pk", "stream", "last_line"),
     Index("chunks_by_step", "run_pk", "stream", "max_step", "min_step"),
+    sqlite_autoincrement=True,  # a number is never used again: exports know by the highest what they were made of
+)
+
+# The Parquet parts of histories, for servers that offer them.
+exports = Table(
+    "exports",
+    metadata,
+    Column("run_pk", ForeignKey("runs.pk"), primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("blob", String, nullable=False),
+    Column("revision", BigInteger, nullable=False),
 )
 
 files = Table(
