@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -51,10 +52,10 @@ def test_a_grid_to_its_end(client: Client) -> None:
 
 
 def agents(client: Client, sweep: str) -> list[Any]:
-    found: list[Any] = client.query(AGENTS, sweep=sweep, **where(client))["project"]["sweep"]["agents"][
-        "edges"
-    ]
-    return found
+    """The agents of a sweep, as edges."""
+    found = client.query(AGENTS, sweep=sweep, **where(client))["project"]["sweep"]
+    edges: list[Any] = found["agents"]["edges"]
+    return edges
 
 
 def test_the_command_is_what_an_agent_needs(client: Client) -> None:
