@@ -9,7 +9,7 @@ A document is a plain dictionary of one run: ``name``, ``display_name``, ``state
 from .columns import Column, Kind, resolve_column
 from .errors import QueryError
 from .evaluate import Filter, compile_filter
-from .order import DEFAULT_ORDER, Order, parse_order, sort_documents
+from .order import DEFAULT_ORDER, Order, parse_order, sort_documents, sort_values
 from .parse import COMBINING, OPERATORS, And, Compare, Node, Not, Or, parse_filter
 from .patterns import Pattern
 from .times import Moment, parse_moment
@@ -39,5 +39,6 @@ __all__ = [
     "parse_order",
     "resolve_column",
     "sort_documents",
+    "sort_values",
     "value_getter",
 ]

@@ -11,6 +11,7 @@ from .errors import QueryError, shown
 from .values import SPELLED_NUMBERS, Document, value_getter
 
 D = TypeVar("D", bound=Document)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +54,31 @@ def sort_documents(documents: Iterable[D], order: Order | str | None = None) -> 
     if not isinstance(order, Order):
         order = parse_order(order)
     get = value_getter(order.column)
+    return sort_values(((_name(document), get(document), document) for document in documents), order)
+
+
+def sort_values(found: Iterable[tuple[str, Any, T]], order: Order) -> list[T]:
+    """Sort anything by its name and the value that the order's column has there."""
     spelled = order.column.kind is Kind.JSON
-    present: list[tuple[tuple[int, Any], D]] = []
-    missing: list[D] = []
-    for document in sorted(documents, key=_name):
-        key = _rank(get(document), spelled)
+    present: list[tuple[tuple[int, Any], T]] = []
+    missing: list[T] = []
+    for _, value, item in sorted(found, key=_first):
+        key = _rank(value, spelled)
         if key is None:
-            missing.append(document)
+            missing.append(item)
         else:
-            present.append((key, document))
+            present.append((key, item))
     # Sorting keeps equals in their present order in both directions, so that ties stay sorted by name.
-    present.sort(key=_key, reverse=order.descending)
-    return [document for _, document in present] + missing
+    present.sort(key=_first, reverse=order.descending)
+    return [item for _, item in present] + missing
 
 
 def _name(document: Document) -> str:
     return str(document.get("name") or "")
 
 
-def _key(pair: tuple[tuple[int, Any], D]) -> tuple[int, Any]:
-    return pair[0]
+def _first(item: tuple[Any, ...]) -> Any:
+    return item[0]
 
 
 def _rank(value: Any, spelled: bool) -> tuple[int, Any] | None:

@@ -254,6 +254,7 @@ def test_every_number(world: World, column: str, operator: str) -> None:
     bounds = [*NUMBERS, math.nan, "1"]
     for operand in [*bounds, None, True, False, [1], {}] if operator in ("$eq", "$ne") else bounds:
         world.check({column: {operator: operand}}, "+name", RUNS)
+        world.check({column: {"$all": [operand]}}, "+name", RUNS)
         world.check({"$nor": [{column: {operator: operand}}]}, "+name", RUNS)
 
 

@@ -1,6 +1,6 @@
 """Runs as documents for ``runtap_query``: loaded for a whole project, with no more columns than are asked for."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, select
@@ -9,20 +9,26 @@ from .. import jsontext
 from .tables import projects, runs, users
 
 _COLUMN_OF: Final = {"group": "group_name", "sweep": "sweep_name"}
+_PART: Final = 500
 _OWN_KEYS: Final = ("_wandb", "wandb_version")
 
 
 def documents(
     connection: Connection, project_pk: int, roots: Collection[str], condition: ColumnElement[bool]
-) -> list[dict[str, Any]]:
-    """The runs of a project for which the condition holds, each with ``pk``, ``name`` and the fields of ``roots``."""
-    fields = {"name": runs.c.name}
+) -> Iterator[dict[str, Any]]:
+    """The runs of a project for which the condition holds, each with ``pk``, ``name`` and the fields of ``roots``.
+
+    One at a time: all documents of a project are many times what their texts are.
+    """
+    fields: dict[str, ColumnElement[Any]] = {"name": runs.c.name}
     for root in roots:
         if root == "username":
             fields[root] = users.c.name
         elif root in ("entity", "project"):
             fields[root] = projects.c["entity" if root == "entity" else "name"]
-        elif root != "duration":
+        elif (
+            _COLUMN_OF.get(root, root) in runs.c
+        ):  # else it is worked out from others, or nobody keeps it here
             fields[root] = runs.c[_COLUMN_OF.get(root, root)]
     source: Any = runs
     if "username" in roots:
@@ -32,13 +38,13 @@ def documents(
     columns = [runs.c.pk, *(column.label("f_" + field) for field, column in fields.items())]
     statement = select(*columns).select_from(source).where(runs.c.project_pk == project_pk, condition)
     names = ("pk", *fields)
-    found = [dict(zip(names, row, strict=True)) for row in connection.execute(statement)]
-    for field in fields:
-        decode = _DECODERS.get(field)
-        if decode is not None:
-            for document in found:
+    decoders = [(field, _DECODERS[field]) for field in fields if field in _DECODERS]
+    for rows in connection.execute(statement).partitions(_PART):
+        for row in rows:
+            document = dict(zip(names, row, strict=True))
+            for field, decode in decoders:
                 document[field] = decode(document[field])
-    return found
+            yield document
 
 
 def _seconds(moment_us: int | None) -> float | None:

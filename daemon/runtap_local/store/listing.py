@@ -16,7 +16,15 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
-from runtap_query import Filter, Order, compile_filter, parse_filter, parse_order, sort_documents
+from runtap_query import (
+    Filter,
+    Order,
+    compile_filter,
+    parse_filter,
+    parse_order,
+    sort_values,
+    value_getter,
+)
 
 from . import runs as run_store
 from .judging import documents
@@ -102,16 +110,21 @@ class Lists:
     def _ordered(self, listing: Listing) -> Sequence[int]:
         """The rows of all runs that match, in order."""
 
-        def ordered() -> Iterator[int]:
+        def ordered() -> Iterable[int]:
+            matching = None if listing.by_sql else frozenset(self._matching(listing))
             if listing.sorting is not None:
                 pks = self.connection.scalars(self._select(listing, runs.c.pk).order_by(*listing.sorting))
-                matching = frozenset(self._matching(listing))
-                return (pk for pk in pks if pk in matching)
+                return (pk for pk in pks if matching is None or pk in matching)
             found = documents(self.connection, self.project_pk, listing.order.roots, listing.condition)
-            if not listing.by_sql:
-                matching = frozenset(self._matching(listing))
-                found = [document for document in found if document["pk"] in matching]
-            return (document["pk"] for document in sort_documents(found, listing.order))
+            value = value_getter(listing.order.column)
+            return sort_values(
+                (
+                    (document["name"], value(document), document["pk"])
+                    for document in found
+                    if matching is None or document["pk"] in matching
+                ),
+                listing.order,
+            )
 
         return self._once(listing, str(listing.order), ordered)
 

@@ -27,6 +27,7 @@ def _to_2(connection: Connection) -> None:
             for _, together in groupby(enumerate(lines), lambda each: each[1].number - each[0]):
                 put(connection, run_pk, Stream(stream), [line for _, line in together])
     connection.exec_driver_sql("DROP TABLE lines")
+    connection.exec_driver_sql("CREATE INDEX runs_by_sweep ON runs (project_pk, sweep_name)")
 
 
 STEPS: Final[dict[int, Step]] = {1: _to_2}

@@ -113,6 +113,7 @@ runs = Table(
     UniqueConstraint("project_pk", "name"),
     Index("runs_by_creation", "project_pk", "created_at"),
     Index("runs_by_state", "state", "heartbeat_at"),
+    Index("runs_by_sweep", "project_pk", "sweep_name"),
 )
 
 # The lines of streams, many consecutive ones in a row: what is in it, store/chunks.py knows.
