@@ -18,5 +18,9 @@ def _create(_root: Any, _info: Info, input: dict[str, Any]) -> None:
 RESOLVERS: dict[str, dict[str, Any]] = {
     "Mutation": {"createArtifact": _create},
     "Run": {"inputArtifacts": _none, "outputArtifacts": _none},
-    "Project": {"artifactTypes": _none, "artifactCollections": _none},
+    "Project": {
+        "artifact": lambda project, info, name: None,
+        "artifactTypes": _none,
+        "artifactCollections": _none,
+    },
 }

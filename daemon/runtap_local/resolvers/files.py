@@ -29,7 +29,7 @@ def _files(
 
     Cursors name the last file of their page, so that no file is passed over when those before it are deleted.
     """
-    wanted = list(dict.fromkeys(name for name in names or () if name))
+    wanted = list(dict.fromkeys(name.removeprefix("./") for name in names or () if name))
     if first is not None and first < 0:
         raise BadRequest(f"first must be at least 0, not {first}")
     # Older SDKs ask for all the files that they upload at once, and do not page.
