@@ -59,7 +59,7 @@ def compile_pattern(text: str, options: str = "") -> Pattern:
 
 
 def _bytes(text: str) -> bytes:
-    # A lone surrogate, which JSON can spell, is no character to RE2 and matches none.
+    # A lone surrogate, which JSON can spell, is a character like any other to RE2.
     return text.encode("utf-8", "surrogatepass")
 
 
