@@ -10,6 +10,7 @@ import pytest
 from runtap_local.home import Home
 from runtap_local.manage import add_user
 from tests.local.client import Client
+from tests.local.sdk import Program
 from tests.support.local_server import LocalServer, start_local_server
 
 
@@ -48,3 +49,11 @@ def client(server: LocalServer) -> Client:
     # As `user add` does beside the running server, without the cost of a process per test.
     user, key = add_user(Home(server.home), name, None)
     return Client(server.url, user.entity, key)
+
+
+@pytest.fixture
+def program(server: LocalServer, client: Client, tmp_path: Path) -> Iterator[Program]:
+    """A way to run scripts under the real SDK, as a user of their own."""
+    made = Program(server, client, tmp_path)
+    yield made
+    made.close()
