@@ -3,42 +3,38 @@
 Requests are worked off in threads, since SQLite and GraphQL are work, not waiting; only bodies travel on the loop.
 """
 
-import gzip
-import io
 import logging
 import re
-import zlib
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar
 
-import anyio
-import anyio.to_thread
-import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from . import __version__, filestream, jsontext, transfer
+from . import __version__, bodies, filestream, jsontext, transfer
 from .auth import CURE, Viewer, key_from_header
 from .engine import INTERNAL, Engine
 from .exports import Exports, PartPath
-from .faults import BadRequest, Fault, Forbidden, NotFound, TooLarge, Unauthorized
+from .faults import BadRequest, Fault, Forbidden, NotFound, Unauthorized
 from .resolvers.context import RequestContext
 from .settings import Settings
 from .signing import Direction, FilePath, Signer
 from .store import runs, users
 from .store.blobs import DiskBlobs
-from .store.database import Database
+from .store.database import Database, fault_of
 from .sweeps.running import run_ended
+from .threads import Threads
 from .times import now_us
 
 _LOG = logging.getLogger(__name__)
-_THREADS = 8
+_LARGE = 256 * 1024
 _NO_PAGES = (
     "This is runtap's local server. It keeps runs but has no web pages.\n"
     "Look at them on the command line, for instance with: runtap runs <entity>/<project>\n"
@@ -79,7 +75,7 @@ class LocalServer:
         self.engine = Engine(database, settings)
         self.exports = Exports(database, self.blobs, settings)
         self.stats = Stats()
-        self._threads: anyio.CapacityLimiter | None = None
+        self._threads = Threads()
 
     def app(self) -> Starlette:
         """The routes."""
@@ -103,11 +99,10 @@ class LocalServer:
         ]
         return Starlette(routes=routes, exception_handlers={HTTPException: _no_such_page})
 
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Do work that takes time in one of a few threads."""
-        if self._threads is None:
-            self._threads = anyio.CapacityLimiter(_THREADS)
-        return await anyio.to_thread.run_sync(work, limiter=self._threads)
+    async def in_thread(self, work: Callable[[], T], request: Request | None = None) -> T:
+        """Do work that takes time in one of a few threads; who sends many requests does not hold up the others."""
+        who = request.headers.get("authorization", "") if request else ""
+        return await self._threads.run(work, who)
 
     def viewer(self, request: Request) -> Viewer:
         """Whose key the request carries. Raises Unauthorized."""
@@ -118,16 +113,24 @@ class LocalServer:
             raise Unauthorized(f"invalid API key: nobody here has it; {CURE}")
         return found
 
+    async def _body(self, request: Request) -> bytes:
+        """The body of a request; of whom nobody knows, no large one."""
+        length = bodies.declared_length(request)
+        if length is None or length > _LARGE:
+            await self.in_thread(lambda: self.viewer(request), request)
+        return await bodies.read(request, self.settings.max_body_bytes, self.settings.max_idle_s)
+
     # --- GraphQL and streams
 
     async def graphql(self, request: Request) -> Response:
         """Execute a GraphQL document."""
-        raw = await _body(request, self.settings.max_body_bytes)
+        raw = await self._body(request)
 
         def work() -> Response:
             self.stats.count("graphql")
+            deadline = time.monotonic() + self.settings.max_request_s
             viewer = self.viewer(request)
-            body = _json_object(raw)
+            body = bodies.json_object(raw)
             base_url = _base_url(request)
 
             def context(connection: Any) -> RequestContext:
@@ -141,23 +144,24 @@ class LocalServer:
                     self.exports,
                     request.headers,
                     delete_blob=self.blobs.delete,
+                    deadline=deadline,
                 )
 
             status, answer = self.engine.execute(body, context, self.stats.operation)
             return _json(answer, status)
 
-        return await self.in_thread(work)
+        return await self.in_thread(work, request)
 
     async def stream(self, request: Request) -> Response:
         """Take what a running program logs."""
-        raw = await _body(request, self.settings.max_body_bytes)
+        raw = await self._body(request)
 
         def work() -> Response:
             self.stats.count("file_stream")
             viewer = self.viewer(request)
             path = request.path_params
             _require_own(viewer, path["entity"])
-            wanted = filestream.understand(_json_object(raw))
+            wanted = filestream.understand(bodies.json_object(raw))
             with self.database.write() as connection:
                 run = runs.by_path(
                     connection, path["entity"], path["project"], path["run"], heavy=filestream.READS
@@ -169,7 +173,7 @@ class LocalServer:
                     run_ended(connection, run, now_us(), int(self.settings.crash_after_s * 1_000_000))
             return _json(answer)
 
-        return await self.in_thread(work)
+        return await self.in_thread(work, request)
 
     # --- files
 
@@ -180,16 +184,9 @@ class LocalServer:
         def work() -> Response:
             self.stats.count("download")
             self._admit(request, path, "read")
-            row, blob = transfer.find(self.database, self.blobs, path)
-            if not blob.exists():
-                # Replaced between the two looks: the second finds the new content.
-                row, blob = transfer.find(self.database, self.blobs, path)
-            headers = {"etag": transfer.etag(row), "x-content-type-options": "nosniff"}
-            if row.mimetype and row.mimetype.startswith("text/html"):
-                headers["content-security-policy"] = "sandbox"
-            return FileResponse(blob, headers=headers, media_type=row.mimetype or "application/octet-stream")
+            return transfer.download(self.database, self.blobs, path)
 
-        return await self.in_thread(work)
+        return await self.in_thread(work, request)
 
     async def export(self, request: Request) -> Response:
         """Send a part of an exported history."""
@@ -198,9 +195,12 @@ class LocalServer:
         def work() -> Response:
             self.stats.count("export")
             self._admit(request, path, "read")
-            return FileResponse(self.exports.find(path), media_type="application/vnd.apache.parquet")
+            blob = self.exports.find(path)
+            if not self.blobs.hold(blob.name):
+                raise NotFound(f"run {path.run} has no such export now: ask for its parts again")
+            return transfer.Held(self.blobs, blob.name, {}, "application/vnd.apache.parquet")
 
-        return await self.in_thread(work)
+        return await self.in_thread(work, request)
 
     async def upload(self, request: Request) -> Response:
         """Take a file."""
@@ -211,13 +211,11 @@ class LocalServer:
             self._admit(request, path, "write")
             transfer.require_run(self.database, path)
 
-        await self.in_thread(admit)
-        declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > self.settings.max_file_bytes:
-            raise TooLarge(f"the file is larger than {self.settings.max_file_bytes} bytes")
-        upload = await transfer.receive(request, self.blobs, self.settings.max_file_bytes)
+        await self.in_thread(admit, request)
+        settings = self.settings
+        upload = await transfer.receive(request, self.blobs, settings.max_file_bytes, settings.max_idle_s)
         await self.in_thread(
-            lambda: transfer.register(self.database, self.blobs, path, upload, now_us()),
+            lambda: transfer.register(self.database, self.blobs, path, upload, now_us()), request
         )
         return Response(status_code=200)
 
@@ -256,12 +254,18 @@ def _answering(kind: str, endpoint: Endpoint) -> Endpoint:
 
     async def answer(request: Request) -> Response:
         try:
+            if "transfer-encoding" in request.headers and "content-length" in request.headers:
+                raise BadRequest("a request has a Content-Length or a Transfer-Encoding, not both")
             return await endpoint(request)
         except Fault as fault:
             return _refusal(fault.message, fault.status, fault.code)
         except ClientDisconnect:
             return _refusal("the client went away", 400, BadRequest.code)
-        except Exception:  # noqa: BLE001 - the top of a request
+        except Exception as error:  # noqa: BLE001 - the top of a request
+            trouble = fault_of(error)
+            if trouble is not None:
+                _LOG.error("%s request failed: %s", kind, trouble.message)
+                return _refusal(trouble.message, trouble.status, trouble.code)
             _LOG.exception("%s request failed", kind)
             return _refusal(INTERNAL, 500, "INTERNAL")
 
@@ -286,44 +290,6 @@ async def _no_such_page(request: Request, _error: Exception) -> Response:
 
 def _json(value: Any, status: int = 200) -> Response:
     return Response(jsontext.encode(value), status, media_type="application/json")
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise TooLarge(f"the request is larger than {limit} bytes")
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise TooLarge(f"the request is larger than {limit} bytes")
-        parts.append(part)
-    body = b"".join(parts)
-    return _unzipped(body, limit) if request.headers.get("content-encoding") == "gzip" else body
-
-
-def _unzipped(body: bytes, limit: int) -> bytes:
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(body)) as archive:
-            unzipped = archive.read(limit + 1)
-    except (OSError, EOFError, zlib.error):
-        raise BadRequest("the body is not valid gzip") from None
-    if len(unzipped) > limit:
-        raise TooLarge(f"the request is larger than {limit} bytes")
-    return unzipped
-
-
-def _json_object(raw: bytes) -> dict[str, Any]:
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        try:
-            body = jsontext.storable(jsontext.loads(raw))
-        except ValueError as error:
-            raise BadRequest(f"the body is not valid JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise BadRequest("the body must be a JSON object")
-    return body
 
 
 def _base_url(request: Request) -> str:

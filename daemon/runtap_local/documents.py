@@ -1,9 +1,11 @@
 """GraphQL documents before they are executed: parsed, bounded in depth and size, validated, and remembered."""
 
+import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 from graphql import (
     DocumentNode,
@@ -19,11 +21,14 @@ from graphql import (
     validate,
 )
 
+from .costs import Costs
 from .faults import BadRequest
 from .settings import Settings
 
 _KEPT: Final = 256
 _MAX_TOKENS: Final = 20_000
+_NOT_CODE: Final = re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n]|\\.)*"|#[^\n]*')
+"""Strings and comments, in which brackets mean nothing."""
 
 
 class InvalidDocument(Exception):
@@ -76,12 +81,19 @@ class Documents:
                 self._kept.popitem(last=False)
         return made
 
+    def check(
+        self, prepared: Prepared, operation: OperationDefinitionNode, variables: Mapping[str, Any]
+    ) -> None:
+        """Refuse what would take too much with these variables. Raises BadRequest."""
+        Costs(self._schema, prepared.node, operation, variables).check(self._settings.max_cost)
+
     def _prepare(self, text: str) -> Prepared:
         limits = self._settings
         if len(text) > limits.max_document_bytes:
             raise BadRequest(f"the GraphQL document is longer than {limits.max_document_bytes} characters")
         # The parser recurses: what nests too deeply must not reach it.
-        if _nesting(text) > limits.max_depth * 2:
+        most = limits.max_depth * 2
+        if _nesting(text) > most and _nesting(_NOT_CODE.sub("", text)) > most:
             raise BadRequest(f"the GraphQL document nests deeper than {limits.max_depth} levels")
         try:
             node = parse(text, max_tokens=_MAX_TOKENS)
@@ -99,7 +111,7 @@ class Documents:
 
 
 def _nesting(text: str) -> int:
-    """The deepest nesting of any kind of bracket; brackets in strings count too, which is no harm."""
+    """The deepest nesting of any kind of bracket."""
     depth = deepest = 0
     for letter in text:
         if letter in "{[(":

@@ -27,10 +27,11 @@ from .refusals import refusal
 from .resolvers import alerts, artifacts, files, history, people, projects, run_writes, runs, sweeps
 from .resolvers.context import RequestContext
 from .settings import Settings
-from .store.database import Database
+from .store.database import Database, fault_of
 from .store.remembered import Remembered
 
 _LOG = logging.getLogger(__name__)
+_MAX_MESSAGE = 2000
 INTERNAL = "internal error, see the log"
 _INT64 = range(-(2**63), 2**63)
 
@@ -67,6 +68,7 @@ class Engine:
         except InvalidDocument as invalid:
             return _invalid(invalid.errors, text)
         operation = prepared.operation(name)
+        self._documents.check(prepared, operation, variables or {})
         shown = operation.name.value if operation.name else ""
         note(shown)
         mutates = operation.operation is OperationType.MUTATION
@@ -129,7 +131,9 @@ def _answer(result: ExecutionResult) -> Answer:
     for error in result.errors:
         formatted = dict(error.formatted)
         cause = error.original_error
+        cause = fault_of(cause) or cause
         if isinstance(cause, Fault):
+            formatted["message"] = cause.message
             formatted["extensions"] = {"code": cause.code}
             status = max(status, cause.status)
         elif isinstance(cause, QueryError):
@@ -141,8 +145,14 @@ def _answer(result: ExecutionResult) -> Answer:
             _LOG.error("GraphQL field failed", exc_info=cause)
             formatted["message"] = INTERNAL
             status = 500
+        formatted["message"] = shortened(str(formatted["message"]))
         errors.append(formatted)
     return status, {"data": result.data, "errors": errors}
+
+
+def shortened(message: str) -> str:
+    """A message that quotes what was sent does not send all of it back."""
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
 
 
 def make_schema() -> GraphQLSchema:
@@ -180,8 +190,9 @@ def _json_string(value: Any) -> str:
 def _int64(value: Any) -> int:
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = 2**63
-    if isinstance(value, bool) or number not in _INT64:
-        raise GraphQLError(f"not a 64-bit integer: {value!r}")
+    fraction = isinstance(value, float) and value != number
+    if isinstance(value, bool) or fraction or number not in _INT64:
+        raise GraphQLError(f"not a 64-bit integer: {str(value)[:40]!r}")
     return number

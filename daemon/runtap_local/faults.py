@@ -5,7 +5,10 @@ Fault
     Unauthorized    401  bring a valid key
     Forbidden       403  ask for access
     NotFound        404  it is not there
+    TooSlow         408  send it again, in one go
     TooLarge        413  send less
+    Busy            503  try again in a moment
+    NoRoom          507  try again when there is room on the disk
     Unsupported     200  use something else: in GraphQL an answer like any other, which no client sends again
 """
 
@@ -46,6 +49,13 @@ class NotFound(Fault):
     code = "NOT_FOUND"
 
 
+class TooSlow(Fault):
+    """A body that stopped coming."""
+
+    status = 408
+    code = "TOO_SLOW"
+
+
 class TooLarge(Fault):
     """More bytes than the server takes at once."""
 
@@ -58,3 +68,17 @@ class Unsupported(Fault):
 
     status = 200
     code = "UNSUPPORTED"
+
+
+class Busy(Fault):
+    """Somebody else has the database for longer than anybody should."""
+
+    status = 503
+    code = "BUSY"
+
+
+class NoRoom(Fault):
+    """The disk is full. Clients send such requests again, for days if need be, so that nothing is lost."""
+
+    status = 507
+    code = "NO_ROOM"

@@ -85,7 +85,7 @@ def _object_text(name: str, text: str) -> str:
 
 def _row(name: str, number: int, text: str) -> dict[str, Any]:
     try:
-        row = jsontext.loads(text)
+        row = jsontext.received(text)
     except ValueError as error:
         raise BadRequest(f"line {number} of {name} is not valid JSON: {error}") from None
     if not isinstance(row, dict):

@@ -1,14 +1,18 @@
 """What is known of a run's history by key: how many values of each type, kept up to date row by row."""
 
 import math
-from typing import Any
+from typing import Any, Final
 
 Keys = dict[str, dict[str, Any]]
+_MAX_KEYS: Final = 100_000
+_MAX_KEY_LENGTH: Final = 4096
 
 
 def add_row(keys: Keys, row: dict[str, Any]) -> None:
-    """Count the values of a row."""
+    """Count the values of a row. Keys without end, in number or length, are logged but not listed."""
     for key, value in _leaves("", row):
+        if key not in keys and (len(keys) >= _MAX_KEYS or len(key) > _MAX_KEY_LENGTH):
+            continue
         stats = keys.setdefault(key, {"typeCounts": [], "monotonic": True})
         _count(stats, _type_of(value), 1)
         number = isinstance(value, int) and not isinstance(value, bool)
@@ -44,7 +48,8 @@ def _leaves(prefix: str, row: dict[str, Any]) -> list[tuple[str, Any]]:
     """(dotted key, value) of a row; objects that name their type are values, others are more keys."""
     found: list[tuple[str, Any]] = []
     for key, value in row.items():
-        if isinstance(value, dict) and value and "_type" not in value:
+        nested = isinstance(value, dict) and value and "_type" not in value
+        if nested and len(prefix) + len(key) < _MAX_KEY_LENGTH:
             found.extend(_leaves(f"{prefix}{key}.", value))
         else:
             found.append((prefix + key, value))

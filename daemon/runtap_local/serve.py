@@ -27,6 +27,7 @@ import uvicorn
 from . import __version__, auth
 from .app import LocalServer
 from .home import Home, HomeError, Info, Lock, open_home
+from .http import Http
 from .process import started_mark
 from .settings import Settings
 from .store import exports, files, runs, users
@@ -196,7 +197,7 @@ async def _serve(
         server.app(),
         lifespan="off",
         ws="none",
-        http="h11",
+        http=Http,
         loop="asyncio",
         access_log=False,
         log_config=None,

@@ -29,6 +29,8 @@ class Settings:
     """The largest JSON body taken; the SDK sends at most about 10 MiB."""
     max_file_bytes: int = 64 * 1024 * 1024 * 1024
     """The largest single file taken."""
+    max_idle_s: float = 60.0
+    """How long a client may stop in the middle of a body before it is no longer waited for."""
     max_document_bytes: int = 256 * 1024
     """The longest GraphQL document taken."""
     max_depth: int = 20

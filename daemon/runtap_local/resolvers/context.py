@@ -1,5 +1,7 @@
 """What a resolver may use: the viewer, one transaction, and the means to make addresses; and helpers on selections."""
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -33,6 +35,8 @@ class RequestContext:
     headers: Mapping[str, str] = field(default_factory=dict)
     after_commit: list[Callable[[], None]] = field(default_factory=list)
     delete_blob: Callable[[str], None] = lambda name: None
+    deadline: float = math.inf
+    """When, on the monotonic clock, the request has taken too long."""
     memo: dict[Any, Any] = field(default_factory=dict)
     remembered: Remembered = field(default_factory=Remembered)
     """Lists worked out before. A request that writes has its own: what it sees may yet be undone."""
@@ -53,7 +57,10 @@ Info = GraphQLResolveInfo[RequestContext]
 
 
 def context_of(info: Info) -> RequestContext:
-    """The request that a resolver works for."""
+    """The request that a resolver works for, if there is time left for it."""
+    if time.monotonic() > info.context.deadline:
+        seconds = info.context.settings.max_request_s
+        raise BadRequest(f"the request took longer than {seconds:g} s: ask for less at once")
     return info.context
 
 

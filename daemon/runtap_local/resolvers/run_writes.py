@@ -135,7 +135,7 @@ def _values(input: dict[str, Any]) -> dict[str, Any]:
 
 def _checked_object(field: str, text: str) -> str:
     try:
-        value = jsontext.loads(text or "{}")
+        value = jsontext.received(text or "{}")
     except ValueError as error:
         raise BadRequest(f"{field} is not valid JSON: {error}") from None
     if not isinstance(value, dict):

@@ -6,7 +6,9 @@ writer of the new one, and no name chosen by a client ever reaches the file syst
 
 import os
 import secrets
+from collections import Counter
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, Protocol
 
 
@@ -21,6 +23,14 @@ class BlobStore(Protocol):
         """Where the blob can be read."""
         ...
 
+    def hold(self, name: str) -> bool:
+        """Keep the blob until it is released, whoever deletes it meanwhile; False where it is gone already."""
+        ...
+
+    def release(self, name: str) -> None:
+        """End what ``hold`` began."""
+        ...
+
     def delete(self, name: str) -> None:
         """Forget the blob; one that is not there is no error."""
         ...
@@ -31,6 +41,9 @@ class DiskBlobs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = Lock()
+        self._held: Counter[str] = Counter()
+        self._doomed: set[str] = set()
         folder.mkdir(mode=0o700, exist_ok=True)
 
     def create(self) -> tuple[str, BinaryIO]:
@@ -45,9 +58,31 @@ class DiskBlobs:
         """Where the blob can be read."""
         return self._folder / name[:2] / name
 
+    def hold(self, name: str) -> bool:
+        """Keep the blob until it is released, whoever deletes it meanwhile; False where it is gone already."""
+        with self._lock:
+            if name in self._doomed or not self.path(name).exists():
+                return False
+            self._held[name] += 1
+            return True
+
+    def release(self, name: str) -> None:
+        """End what ``hold`` began; the last one to do so deletes what was deleted meanwhile."""
+        with self._lock:
+            self._held[name] -= 1
+            if self._held[name] == 0:
+                del self._held[name]
+                if name in self._doomed:
+                    self._doomed.remove(name)
+                    self.path(name).unlink(missing_ok=True)
+
     def delete(self, name: str) -> None:
-        """Forget the blob; one that is not there is no error."""
-        self.path(name).unlink(missing_ok=True)
+        """Forget the blob; one that is not there is no error, one that is being read goes when that is over."""
+        with self._lock:
+            if name in self._held:
+                self._doomed.add(name)
+            else:
+                self.path(name).unlink(missing_ok=True)
 
     def sweep(self, used: set[str]) -> int:
         """Delete what no file points to, left behind by an interrupted upload; only while nobody writes."""

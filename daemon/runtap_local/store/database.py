@@ -1,5 +1,6 @@
 """The database: how it is opened, its version, and the two ways to use it, reading and writing."""
 
+import errno
 import secrets
 import threading
 from collections.abc import Iterator
@@ -8,12 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from ..faults import Busy, Fault, NoRoom
 from . import revisions
 from .migrations import migrate
 from .tables import SCHEMA_VERSION, meta, metadata
 
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _WRITES: Final = "runtap_writes"
 _PRAGMAS: Final = (
     "busy_timeout=10000",  # the command line writes beside the server
@@ -51,8 +54,11 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction: all of the block or, after an exception, nothing of it."""
-        with self._write_lock, self._writer.begin() as connection:
-            yield connection
+        try:
+            with self._write_lock, self._writer.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            raise fault_of(error) or error from None
 
     def secret(self, name: str) -> bytes:
         """A random secret of this data folder, made once."""
@@ -84,6 +90,17 @@ class Database:
                     update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION))
                 )
             revisions.keep(connection)
+
+
+def fault_of(error: BaseException | None) -> Fault | None:
+    """What clients are told of trouble with the disk or the database that is none of their doing."""
+    full = isinstance(error, OSError) and error.errno in _FULL
+    text = str(error.orig) if isinstance(error, OperationalError) else ""
+    if full or "disk is full" in text:
+        return NoRoom("the disk of the server is full: make room on it, then try again")
+    if "database is locked" in text:
+        return Busy("another program keeps the server's database locked: try again")
+    return None
 
 
 def _open(path: Path) -> Engine:
