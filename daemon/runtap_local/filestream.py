@@ -161,10 +161,8 @@ def _step(row: dict[str, Any], number: int) -> int:
 
 def _history_keys(known: str | None, rows: list[dict[str, Any]], overwritten: list[str]) -> str:
     keys: keystats.Keys = jsontext.loads(known) if known else {}
-    for text in overwritten:
-        keystats.remove_row(keys, jsontext.loads(text))
-    for row in rows:
-        keystats.add_row(keys, row)
+    keystats.remove_rows(keys, [jsontext.loads(text) for text in overwritten])
+    keystats.add_rows(keys, rows)
     return jsontext.dumps(keys)
 
 

@@ -1,34 +1,50 @@
-"""What is known of a run's history by key: how many values of each type, kept up to date row by row."""
+"""What is known of a run's history by key: how many values of each type, kept up to date as rows come and go."""
 
 import math
+from collections import Counter
+from collections.abc import Sequence
+from operator import le
 from typing import Any, Final
 
 Keys = dict[str, dict[str, Any]]
 _MAX_KEYS: Final = 100_000
 _MAX_KEY_LENGTH: Final = 4096
+_KINDS: Final = {
+    type(None): "nil",
+    bool: "bool",
+    int: "number",
+    float: "number",
+    str: "string",
+    list: "list",
+}
+_NUMBERS: Final = (int, float)
 
 
-def add_row(keys: Keys, row: dict[str, Any]) -> None:
-    """Count the values of a row. Keys without end, in number or length, are logged but not listed."""
-    for key, value in _leaves("", row):
-        if key not in keys and (len(keys) >= _MAX_KEYS or len(key) > _MAX_KEY_LENGTH):
-            continue
-        stats = keys.setdefault(key, {"typeCounts": [], "monotonic": True})
-        _count(stats, _type_of(value), 1)
-        number = isinstance(value, int) and not isinstance(value, bool)
-        if number or (isinstance(value, float) and math.isfinite(value)):
-            if value < stats.get("previousValue", value):
-                stats["monotonic"] = False
-            stats["previousValue"] = value
+def add_rows(keys: Keys, rows: Sequence[dict[str, Any]]) -> None:
+    """Count the values of new rows. Keys without end, in number or length, are logged but not listed."""
+    for key, values in _columns(rows).items():
+        stats = keys.get(key)
+        if stats is None:
+            if len(keys) >= _MAX_KEYS or len(key) > _MAX_KEY_LENGTH:
+                continue
+            stats = keys[key] = {"typeCounts": [], "monotonic": True}
+        for kind, count in Counter(map(_type_of, values)).items():
+            _count(stats, kind, count)
+        numbers = [value for value in values if type(value) in _NUMBERS and -math.inf < value < math.inf]
+        if numbers:
+            before = [stats.get("previousValue", numbers[0]), *numbers]
+            stats["monotonic"] = stats["monotonic"] and all(map(le, before, numbers))
+            stats["previousValue"] = numbers[-1]
 
 
-def remove_row(keys: Keys, row: dict[str, Any]) -> None:
-    """Take back the values of a row that is overwritten."""
-    for key, value in _leaves("", row):
+def remove_rows(keys: Keys, rows: Sequence[dict[str, Any]]) -> None:
+    """Take back the values of rows that are overwritten."""
+    for key, values in _columns(rows).items():
         stats = keys.get(key)
         if stats is None:
             continue
-        _count(stats, _type_of(value), -1)
+        for kind, count in Counter(map(_type_of, values)).items():
+            _count(stats, kind, -count)
         if not stats["typeCounts"]:
             del keys[key]
 
@@ -44,6 +60,18 @@ def _count(stats: dict[str, Any], kind: str, by: int) -> None:
         stats["typeCounts"].append({"type": kind, "count": by})
 
 
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {}
+    for row in rows:
+        for key, value in _leaves("", row) if dict in map(type, row.values()) else row.items():
+            values = columns.get(key)
+            if values is None:
+                columns[key] = [value]
+            else:
+                values.append(value)
+    return columns
+
+
 def _leaves(prefix: str, row: dict[str, Any]) -> list[tuple[str, Any]]:
     """(dotted key, value) of a row; objects that name their type are values, others are more keys."""
     found: list[tuple[str, Any]] = []
@@ -57,14 +85,4 @@ def _leaves(prefix: str, row: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _type_of(value: Any) -> str:
-    if value is None:
-        return "nil"
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int | float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    if isinstance(value, list):
-        return "list"
-    return str(value.get("_type", "map")) if isinstance(value, dict) else "unknown"
+    return _KINDS.get(type(value)) or str(value.get("_type", "map"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runtap_local import filestream
 from runtap_local.jsontext import dumps, loads
-from runtap_local.keystats import Keys, add_row, remove_row
+from runtap_local.keystats import Keys, add_rows, remove_rows
 from runtap_local.store import lines, projects, runs, users
 from runtap_local.store.database import Database
 from runtap_local.store.lines import Stream
@@ -35,8 +35,7 @@ chunks = st.lists(
 def kinds(rows: list[dict[str, Any]]) -> dict[str, Counter[str]]:
     """How many values of each type each key has, counted from nothing."""
     keys: Keys = {}
-    for row in rows:
-        add_row(keys, row)
+    add_rows(keys, rows)
     return counted(keys)
 
 
@@ -84,8 +83,6 @@ def test_lines_hold_what_was_sent_last(sent: list[tuple[int, list[dict[str, Any]
 @given(st.lists(rows, max_size=8), st.lists(rows, max_size=8))
 def test_rows_taken_back_leave_the_rest(kept: list[dict[str, Any]], removed: list[dict[str, Any]]) -> None:
     keys: Keys = {}
-    for row in kept + removed:
-        add_row(keys, row)
-    for row in removed:
-        remove_row(keys, row)
+    add_rows(keys, kept + removed)
+    remove_rows(keys, removed)
     assert counted(keys) == kinds(kept)
