@@ -7,7 +7,6 @@ its readers accept them. Embedded in an answer they would break the Go reader, s
 import json
 import math
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -96,11 +95,13 @@ def spelled(value: Any) -> Any:
     return value
 
 
-@dataclass(frozen=True, slots=True)
 class Verbatim:
-    """Strict JSON on its way into an answer, unparsed."""
+    """Strict JSON on its way into an answer, unparsed. No dataclass: orjson has an own idea of those."""
 
-    text: str
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 def verbatim(text: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
+from runtap_local import jsontext
 from runtap_local.home import Home
 from runtap_local.ids import cursor
 from runtap_local.store.database import Database
@@ -172,6 +173,17 @@ def test_runs_come_and_go_while_a_list_is_read(client: Client, filters: Any) -> 
     assert names(page(client, filters=filters, after=after)) == ["h"]
     client.upsert("z", config={"lr": {"value": 1}})  # after the place: seen
     assert names(page(client, filters=filters, after=after)) == ["h", "z"]
+
+
+def test_stored_json_goes_into_answers_as_it_is() -> None:
+    stored = jsontext.verbatim('{"a": 1.0, "b": ["\\u00e4"]}')
+    assert jsontext.encode({"keys": stored}) == b'{"keys":{"a": 1.0, "b": ["\\u00e4"]}}'
+    # What orjson cannot write is written another way, and what is not strict JSON is not sent as it is.
+    assert json.loads(jsontext.encode({"keys": stored, "big": 2**70})) == {
+        "keys": {"a": 1.0, "b": ["ä"]},
+        "big": 2**70,
+    }
+    assert jsontext.encode(jsontext.verbatim('{"a": NaN, "b": "NaN"}')) == b'{"a":"NaN","b":"NaN"}'
 
 
 # What the real client does with pages that end early because of their size, and with filtered ones.

@@ -38,7 +38,7 @@ def _tags(run: Run, _info: Info) -> Any:
 def _history_keys(run: Run, _info: Info) -> dict[str, Any] | None:
     if run.last_step is None:
         return None
-    keys = jsontext.embedded(run.history_keys) if run.history_keys else {}
+    keys = jsontext.verbatim(run.history_keys) if run.history_keys else {}
     return {"sets": [], "keys": keys, "lastStep": run.last_step}
 
 
