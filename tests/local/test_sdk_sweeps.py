@@ -35,13 +35,15 @@ grid = wandb.sweep({
     "parameters": {"größe": {"values": [0.1, 0.25]}, "opt": {"parameters": {"name": {"values": ["adam", "sgd"]}}}},
 }, project="searched")
 seen = []
-def train():
+def train(fails=False):
     with wandb.init(settings=quick) as run:
         config = {key: value for key, value in run.config.items()}
         seen.append([run.id, run.sweep_id, run.project, config])
         if config.get("opt", {}).get("name") == "sgd":
             return  # a run without the metric
         run.log({"loss": config.get("größe", 0)})
+        if fails:
+            raise ValueError("this one fails")
 wandb.agent(grid, function=train, project="searched", count=4)
 chance = wandb.sweep({
     "method": "bayes", "run_cap": 10, "early_terminate": {"type": "hyperband", "min_iter": 3},
@@ -49,11 +51,8 @@ chance = wandb.sweep({
         "n": {"min": 1, "max": 4}, "x": {"min": 0.0, "max": 1.0}, "q": {"distribution": "q_uniform", "min": 0, "max": 1,
         "q": 0.25}, "log": {"distribution": "log_uniform_values", "min": 1e-5, "max": 0.1}},
 }, project="searched")
-def failing():
-    train()
-    raise ValueError("the second fails")
 wandb.agent(chance, function=train, project="searched", count=2)
-wandb.agent(chance, function=failing, project="searched", count=1)
+wandb.agent(chance, function=lambda: train(fails=True), project="searched", count=1)
 api = wandb.Api()
 def read(sweep):
     best = sweep.best_run()
