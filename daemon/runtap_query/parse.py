@@ -141,17 +141,17 @@ class _Parser:
             inside = _join(path, str(operator))
             if operator == "$options":
                 if "$regex" not in operand:
-                    raise QueryError(f"$options on {column} stands without $regex", path)
+                    raise QueryError(f"$options on {column} stands without $regex", inside)
             elif operator == "$not":
                 items.append(Not(self._negated(column, value, inside, depth + 1)))
             elif operator == "$regex":
-                self._count("comparisons", 1, path)
-                self._count("patterns", 1, path)
-                items.append(Compare(column, "$regex", pattern(column, value, options, path)))
+                self._count("comparisons", 1, inside)
+                self._count("patterns", 1, inside)
+                items.append(Compare(column, "$regex", pattern(column, value, options, inside)))
             elif operator in COMPARING:
-                items.append(self._compare(column, operator, value, path, depth))
+                items.append(self._compare(column, operator, value, inside, depth))
             else:
-                raise QueryError(f"unknown operator {shown(operator)} on {column}{_like(operator)}", path)
+                raise QueryError(f"unknown operator {shown(operator)} on {column}{_like(operator)}", inside)
         return _all(items)
 
     def _negated(self, column: Column, operand: object, path: str, depth: int) -> Node:

@@ -132,7 +132,7 @@ filters = st.recursive(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)  # of four documents each
 @given(filters, st.lists(documents, min_size=4, max_size=4))
 def test_we_agree_with_mongomock(wanted: dict[str, Any], found: list[dict[str, Any]]) -> None:
     matches = compile_filter(parse_filter(wanted))

@@ -1,11 +1,12 @@
 """What is wrong with a filter is said by its name, with the nearest that would be right; and moments are read."""
 
-from datetime import UTC, datetime
+from __future__ import annotations
+
 from typing import Any
 
 import pytest
 
-from runtap_query import And, Compare, QueryError, parse_filter, parse_moment, resolve_column
+from runtap_query import And, Compare, Not, Or, QueryError, parse_filter, resolve_column
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,29 @@ from runtap_query import And, Compare, QueryError, parse_filter, parse_moment, r
         ({"state": {"$regex": "a" * 4001}}, "longer than"),
         ({"state": {"$regex": "a", "$options": "q"}}, "unknown letter 'q'"),
         ({"state": {"$options": "i"}}, "stands without $regex"),
-        ({"order": "+summary.loss"}, "give it as the order argument"),
+        ({"order": "+summary.loss"}, "order argument beside the filters, order='+summary.loss'"),
+        ({"order": 5}, "unknown column 'order'"),
+        ({"state": {"$not": "running"}}, "to exclude a value use $ne"),
+        ({"state": {"$not": {"x": 1}}}, "$not on state needs operators"),
+        ({"state": {"$not": {}}}, "$not on state needs operators"),
+        (
+            {"state": {"$in": [{"$regex": "x"}]}},
+            "$in on state compares with values, and $regex is an operator",
+        ),
+        ({"state": {"$ne": {"$in": ["x"]}}}, "$ne on state compares with values, and $in is an operator"),
+        ({"state": {"$all": "x"}}, "$all on state needs a list"),
+        ({"state": {"$contains": None}}, "needs one text or number"),
+        ({"tags": {"$contains": ["x"]}}, "for several use $all"),
+        ({"config.flag": {"$gte": True}}, "needs a number, a text or a date, not true"),
+        ({"created_at": {"$regex": "2022"}}, "$regex does not work on created_at, which is a date"),
+        ({"created_at": {"$size": 1}}, "$size does not work on created_at"),
+        ({"heartbeat_at": {"$contains": "2022"}}, "{'heartbeat_at': '2024-05'} for all of May"),
+        ({"created_at": {"$all": ["2022-01-01"]}}, "$all does not work on created_at"),
+        ({"state": {"$elemMatch": {}}}, "unknown operator '$elemMatch' on state; known are"),
+        ({"state": {"$or": []}}, "unknown operator '$or' on state"),
+        ({"keys_info.keys": 1}, "as in 'keys_info.keys.<metric>'"),
+        ({"tags.": 1}, "unknown column 'tags.'"),
+        ({"state.x": 1}, "unknown column 'state.x'"),
     ],
 )
 def test_what_is_wrong_is_named(filters: Any, expected: str) -> None:
@@ -51,22 +74,49 @@ def test_what_is_wrong_is_named(filters: Any, expected: str) -> None:
     assert expected in str(caught.value)
 
 
-def test_nesting_is_bounded() -> None:
-    filters: dict[str, Any] = {"state": "x"}
-    for _ in range(60):
-        filters = {"$and": [filters]}
-    with pytest.raises(QueryError, match="nested deeper"):
+@pytest.mark.parametrize(
+    ("filters", "path", "says"),
+    [
+        ({"$and": [{"state": "x"}, {"stat": 1}]}, "$and[1]", True),
+        ({"$or": [{"$and": [{"config.lr": {"$gtt": 1}}]}]}, "$or[0].$and[0].config.lr.$gtt", True),
+        ({"$nor": [None, {"state": {"$not": {"$in": 5}}}]}, "$nor[1].state.$not.$in", True),
+        ({"$and": [{"$or": 5}]}, "$and[0]", True),
+        ({"$not": {"$not": []}}, "$not.$not", True),
+        ({"$and": [3]}, "$and[0]", True),
+        # At the outermost level the message itself names the column.
+        ({"config.lr": {"$gtt": 1}}, "config.lr.$gtt", False),
+        ({"state": {"$size": "x"}}, "state.$size", False),
+        ({"created_at": "x"}, "created_at", False),
+        ({"stat": "x"}, "", False),
+        ("{", "", False),
+    ],
+)
+def test_the_place_is_named(filters: Any, path: str, says: bool) -> None:
+    with pytest.raises(QueryError) as caught:
         parse_filter(filters)
-    operand: dict[str, Any] = {"$eq": 1}
-    for _ in range(60):
-        operand = {"$not": operand}
-    with pytest.raises(QueryError, match="nested deeper"):
-        parse_filter({"config.a": operand})
+    assert caught.value.path == path
+    assert str(caught.value).endswith(f" (at {path})") is says
 
 
 def test_the_tree_is_small() -> None:
-    assert parse_filter({}) == parse_filter(None) == parse_filter("") == And(())
-    assert parse_filter('{"state": "x"}') == Compare(resolve_column("state"), "$eq", "x")
+    state, lr = resolve_column("state"), resolve_column("config.lr")
+    assert parse_filter({}) == parse_filter(None) == parse_filter("") == parse_filter(" ") == And(())
+    assert (
+        parse_filter("null")
+        == parse_filter({"$or": [{"$and": []}]})
+        == parse_filter({"$and": [{}]})
+        == And(())
+    )
+    finished = Compare(state, "$eq", "finished")
+    assert (
+        parse_filter('{"state": "finished"}') == parse_filter({"$and": [{"state": "finished"}]}) == finished
+    )
+    assert parse_filter({"$nor": [{"state": "finished"}]}) == Not(finished)
+    assert parse_filter({"$or": [{"state": "finished"}, {"config.lr": {"$gt": 1, "$lt": 2}}]}) == Or(
+        (finished, And((Compare(lr, "$gt", 1), Compare(lr, "$lt", 2))))
+    )
+    assert parse_filter({"config.lr": {"$not": {"$in": [1, 2]}}}) == Not(Compare(lr, "$in", (1, 2)))
+    assert parse_filter({"config.lr": {"$exists": 0}}) == Compare(lr, "$exists", False)
 
 
 @pytest.mark.parametrize(
@@ -87,33 +137,3 @@ def test_the_tree_is_small() -> None:
 )
 def test_columns_have_many_spellings(name: str, shown: str) -> None:
     assert str(resolve_column(name)) == shown
-
-
-@pytest.mark.parametrize(
-    ("text", "year_to_second", "width"),
-    [
-        ("2022-02", (2022, 2, 1), 28 * 86400),
-        ("2022-02-08", (2022, 2, 8), 86400),
-        ("2022-02-08T10", (2022, 2, 8, 10), 3600),
-        ("2022-02-08 10:30", (2022, 2, 8, 10, 30), 60),
-        ("2022-02-08T10:30:15", (2022, 2, 8, 10, 30, 15), 1),
-        ("2022-02-08T10:30:15Z", (2022, 2, 8, 10, 30, 15), 1),
-        ("2022-02-08T10:30:15.250000Z", (2022, 2, 8, 10, 30, 15, 250000), 1e-6),
-        ("2022-02-08T10:30:15.25+02:00", (2022, 2, 8, 8, 30, 15, 250000), 0.01),
-        ("2022-02-08T10:30:15-0130", (2022, 2, 8, 12, 0, 15), 1),
-    ],
-)
-def test_moments_in_all_forms(text: str, year_to_second: tuple[int, ...], width: float) -> None:
-    moment = parse_moment(text)
-    assert moment is not None
-    assert moment.start == datetime(*year_to_second, tzinfo=UTC).timestamp()  # type: ignore[arg-type, misc]
-    assert moment.end - moment.start == pytest.approx(width, abs=1e-6)
-
-
-def test_moments_as_numbers_and_what_is_none() -> None:
-    moment = parse_moment(1644316200.5)
-    assert moment is not None and moment.start == moment.end == 1644316200.5
-    assert parse_moment(datetime(2022, 1, 1)) == parse_moment(datetime(2022, 1, 1, tzinfo=UTC))
-    nothing: list[object] = [True, None, float("nan"), "", "x", "2022-02-30", "22-01-01", [], {}]
-    for value in nothing:
-        assert parse_moment(value) is None
