@@ -97,7 +97,9 @@ class LocalServer:
             Route("/healthz", self.health, methods=["GET"]),
             Route("/runtap/stats", _answering("stats", self.show_stats), methods=["GET"]),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: _no_such_page})
+        app = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_page})
+        app.router.redirect_slashes = False
+        return app
 
     async def in_thread(self, work: Callable[[], T], request: Request | None = None) -> T:
         """Do work that takes time in one of a few threads; who sends many requests does not hold up the others."""

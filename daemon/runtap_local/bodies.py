@@ -16,7 +16,7 @@ from .faults import BadRequest, TooLarge, TooSlow
 def declared_length(request: Request) -> int | None:
     """How long the client says the body is; None where it does not say."""
     text = request.headers.get("content-length", "")
-    return int(text) if text.isdecimal() and len(text) < 20 else None
+    return int(text) if text.isdecimal() and len(text) < 1000 else None
 
 
 def refuse_longer(request: Request, limit: int, what: str = "request") -> None:

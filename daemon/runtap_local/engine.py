@@ -120,7 +120,7 @@ def _invalid(errors: list[GraphQLError], text: str) -> Answer:
     """The answer to what does not fit the schema: what this server has not, or else what is wrong."""
     sentence = refusal(error.message for error in errors)
     if sentence is None:
-        return 400, {"errors": [error.formatted for error in errors]}
+        return 400, {"errors": [{**error.formatted, "message": shortened(error.message)} for error in errors]}
     error = {"message": sentence, "extensions": {"code": Unsupported.code}}
     # Clients that ask whether something exists read 404 as no, and any other trouble as a lost connection.
     status = Unsupported.status if "mutation" in text.partition("{")[0] else NotFound.status
