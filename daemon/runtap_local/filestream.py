@@ -112,7 +112,9 @@ def apply(connection: Connection, run: Row[Any], request: StreamRequest, now: in
 def _state(run: Row[Any], request: StreamRequest) -> dict[str, Any]:
     if request.complete:
         # A run that was ended from outside keeps that state, whatever its program says last.
-        state = "failed" if request.exit_code else "finished"
+        # A run that announced its preemption and then failed was preempted: a sweep takes it up again.
+        failed = "preempted" if run.state == "preempting" else "failed"
+        state = failed if request.exit_code else "finished"
         return {"state": state, "exit_code": request.exit_code, "stop_requested": False}
     if request.preempting:
         return {"state": "preempting"}
