@@ -235,6 +235,20 @@ def test_agents_and_their_runs_are_listed(client: Client) -> None:
     assert missing["project"]["sweep"]["agent"] is None
 
 
+def test_a_run_that_announced_its_preemption_is_resumed(client: Client) -> None:
+    sweep = create(client, GRID)
+    agent = sweep.agent()
+    run, _ = sweep.begin(agent)
+    client.stream(run, preempting=True)
+    sweep.end(run, exitcode=1)
+    assert client.run(run, "state")["state"] == "preempted"
+    assert sweep.begin(agent) == (run, POINTS[0])
+    assert client.run(run, "state")["state"] == "running"
+    client.stream(run, preempting=True)
+    sweep.end(run)
+    assert client.run(run, "state")["state"] == "finished"
+
+
 @pytest.mark.parametrize("text", ["[]", "3", "{", json.dumps({f"r{n}": True for n in range(1001)})])
 def test_reports_that_make_no_sense(client: Client, text: str) -> None:
     agent = create(client, GRID).agent()
