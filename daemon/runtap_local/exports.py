@@ -26,7 +26,6 @@ from .store.exports import Part
 from .store.lines import Stream
 
 _LOG = logging.getLogger(__name__)
-_PATIENCE_S: Final = 3.0
 _UNFINISHED: Final = frozenset({"running", "pending", "preempting"})
 
 
@@ -43,10 +42,13 @@ class PartPath(FilePath):
 class Exports:
     """Makes the parts of finished runs and finds them again."""
 
-    def __init__(self, database: Database, blobs: BlobStore, settings: Settings) -> None:
+    def __init__(
+        self, database: Database, blobs: BlobStore, settings: Settings, patience_s: float = 3.0
+    ) -> None:
         self._database = database
         self._blobs = blobs
         self._settings = settings
+        self._patience_s = patience_s  # how long who asks waits for parts that are being made
         self._jobs: dict[int, Future[None]] = {}
         self._lock = Lock()  # guards the jobs; nothing is done under it but to look and to note
         self._working = Lock()  # one export at a time leaves the rest of the machine to those who log
@@ -58,7 +60,7 @@ class Exports:
         parts = self._known(run.pk)
         if parts is None:
             with contextlib.suppress(FutureTimeout):
-                self._job(run.pk).result(_PATIENCE_S)
+                self._job(run.pk).result(self._patience_s)
             parts = self._known(run.pk)
         names = [f"{part.blob}.parquet" for part in parts or ()]
         return [PartPath(run.entity, run.project_name, run.name, name) for name in names]
