@@ -111,7 +111,6 @@ def apply(connection: Connection, run: Row[Any], request: StreamRequest, now: in
 
 def _state(run: Row[Any], request: StreamRequest) -> dict[str, Any]:
     if request.complete:
-        # A run that was ended from outside keeps that state, whatever its program says last.
         # A run that announced its preemption and then failed was preempted: a sweep takes it up again.
         failed = "preempted" if run.state == "preempting" else "failed"
         state = failed if request.exit_code else "finished"
@@ -129,7 +128,8 @@ def _apply_chunk(
     count = getattr(run, _COUNTS[stream])
     values: dict[str, Any] = {_COUNTS[stream]: max(count, offset + len(texts))}
     if stream is Stream.OUTPUT:
-        new = [Line(offset + index, offset + index, text) for index, text in enumerate(texts)]
+        # `wandb sync` before 0.26 leaves the ends of lines in them.
+        new = [Line(number, number, text.rstrip("\n")) for number, text in enumerate(texts, offset)]
         lines.put(connection, run.pk, stream, new)
         return values
     name = next(name for name, known in _STREAMS.items() if known is stream)
