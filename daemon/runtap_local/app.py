@@ -23,6 +23,7 @@ from .auth import CURE, Viewer, key_from_header
 from .engine import INTERNAL, Engine
 from .exports import Exports, PartPath
 from .faults import BadRequest, Fault, Forbidden, NotFound, Unauthorized
+from .http import FILE_ADDRESS
 from .resolvers.context import RequestContext
 from .settings import Settings
 from .signing import Direction, FilePath, Signer
@@ -79,7 +80,6 @@ class LocalServer:
 
     def app(self) -> Starlette:
         """The routes."""
-        file_path = "/files/{entity}/{project}/{run}/{name:path}"
         routes = [
             Route("/graphql", _answering("graphql", self.graphql), methods=["POST"]),
             Route(
@@ -87,8 +87,8 @@ class LocalServer:
                 _answering("file_stream", self.stream),
                 methods=["POST"],
             ),
-            Route(file_path, _answering("download", self.download), methods=["GET", "HEAD"]),
-            Route(file_path, _answering("upload", self.upload), methods=["PUT"]),
+            Route(FILE_ADDRESS, _answering("download", self.download), methods=["GET", "HEAD"]),
+            Route(FILE_ADDRESS, _answering("upload", self.upload), methods=["PUT"]),
             Route(
                 "/exports/{entity}/{project}/{run}/{name}",
                 _answering("export", self.export),

@@ -58,10 +58,17 @@ def understand(body: dict[str, Any]) -> StreamRequest:
     return StreamRequest(
         chunks=chunks,
         summary=summary,
-        preempting=bool(body.get("preempting")),
-        complete=bool(body.get("complete")),
+        preempting=_flag(body, "preempting"),
+        complete=_flag(body, "complete"),
         exit_code=exit_code if isinstance(exit_code, int) and abs(exit_code) <= _MAX_LINE else 1,
     )
+
+
+def _flag(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if not isinstance(value, bool | None):
+        raise BadRequest(f"{name!r} must be true or false")
+    return bool(value)
 
 
 def _chunk(name: str, chunk: Any) -> tuple[int, list[str]]:

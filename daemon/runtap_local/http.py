@@ -1,9 +1,30 @@
-"""What is no HTTP at all, answered in the form that clients understand."""
+"""HTTP where the libraries are narrower than we: names of files in addresses, and the answer to what is no HTTP."""
+
+from typing import Final
 
 import h11
+from starlette.convertors import Convertor, register_url_convertor
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from . import jsontext
+
+
+class FileName(Convertor[str]):
+    """The name of a file, which may hold slashes and, unlike Starlette's ``path``, line ends."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """The name as it stands in the address."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """The way back, which nobody takes."""
+        return value
+
+
+register_url_convertor("filename", FileName())
+FILE_ADDRESS: Final = "/files/{entity}/{project}/{run}/{name:filename}"
 
 
 class Http(H11Protocol):

@@ -7,7 +7,7 @@ from typing import Final
 
 from .faults import BadRequest
 
-_NAME: Final = re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}")
+_NAME: Final = re.compile(r"[^/\\#?%:\x00-\x1f\x7f\ud800-\udfff]{1,128}")
 
 
 def checked_name(kind: str, name: str) -> str:

@@ -1,17 +1,19 @@
 """What all commands share: the data folder, the settings, and how answers and errors are printed."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from .faults import Fault
 from .home import Home, HomeError, open_home
 from .settings import Settings, SettingsError, load
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,19 @@ home_option = click.option(
     is_eager=True,
     help="The data folder.",
 )
+
+
+def name_argument(name: str) -> Callable[[F], F]:
+    """An argument that names somebody or something: text, since nothing is named by bytes that are none."""
+
+    def checked(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise click.ClickException(f"{name} {value[:100]!r} is not valid UTF-8") from None
+        return value
+
+    return click.argument(name, callback=checked)
 
 
 @contextmanager

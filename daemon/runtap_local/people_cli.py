@@ -2,7 +2,7 @@
 
 import click
 
-from .options import Setup, home_option, json_option, one_line_errors, print_json
+from .options import Setup, home_option, json_option, name_argument, one_line_errors, print_json
 
 
 @click.group()
@@ -11,7 +11,7 @@ def user() -> None:
 
 
 @user.command("add")
-@click.argument("name")
+@name_argument("name")
 @click.option("--api-key", help="The key to give them [default: a new one].")
 @json_option
 @home_option
@@ -29,7 +29,7 @@ def user_add(setup: Setup, name: str, api_key: str | None, as_json: bool) -> Non
 
 
 @user.command("remove")
-@click.argument("name")
+@name_argument("name")
 @json_option
 @home_option
 @click.pass_obj
@@ -74,7 +74,7 @@ def team() -> None:
 
 
 @team.command("add")
-@click.argument("name")
+@name_argument("name")
 @json_option
 @home_option
 @click.pass_obj
@@ -116,8 +116,8 @@ def member() -> None:
 
 
 @member.command("add")
-@click.argument("entity")
-@click.argument("user")
+@name_argument("entity")
+@name_argument("user")
 @json_option
 @home_option
 @click.pass_obj
@@ -134,8 +134,8 @@ def member_add(setup: Setup, entity: str, user: str, as_json: bool) -> None:
 
 
 @member.command("remove")
-@click.argument("entity")
-@click.argument("user")
+@name_argument("entity")
+@name_argument("user")
 @json_option
 @home_option
 @click.pass_obj
@@ -152,7 +152,7 @@ def member_remove(setup: Setup, entity: str, user: str, as_json: bool) -> None:
 
 
 @member.command("list")
-@click.argument("entity")
+@name_argument("entity")
 @json_option
 @home_option
 @click.pass_obj
