@@ -70,10 +70,15 @@ class Row:
         return client.query(self.document, **{**names, **self.variables})
 
 
+def new_user(server: LocalServer) -> Client:
+    """A new user, for more than one test."""
+    user, key = add_user(Home(server.home), "u" + uuid.uuid4().hex[:10], None)
+    return Client(server.url, user.entity, key)
+
+
 def populated_user(server: LocalServer) -> Client:
     """A new user with the runs ``full`` and ``bare``."""
-    user, key = add_user(Home(server.home), "u" + uuid.uuid4().hex[:10], None)
-    client = Client(server.url, user.entity, key)
+    client = new_user(server)
     client.upsert(
         "full",
         displayName="shown",
