@@ -45,7 +45,7 @@ class Settings:
     """What a new config does to the one a run has: takes its place, or is merged into it object by object."""
     parquet: bool = False
     """Whether finished runs offer their histories as Parquet files."""
-    parquet_rows: int = 20_000
+    parquet_rows: int = 50_000
     """How many rows one of these files holds at most."""
     start_deadline_s: float = 15.0
     """How long ``start`` waits until the server answers."""
