@@ -149,7 +149,11 @@ def test_texts_that_no_file_can_hold_are_mended() -> None:
 
 
 leaves = (
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text("ab\x00ü", max_size=2)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text("ab\x00ü", max_size=2)
 )
 anything = st.recursive(
     leaves,
