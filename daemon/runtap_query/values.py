@@ -159,8 +159,7 @@ def _child(value: Any, key: str) -> Any:
 
 
 def _index(key: str) -> int | None:
-    # The length first: a key of a thousand digits is no index, and reading it as a number is refused.
-    return int(key) if len(key) <= 9 and key.isascii() and key.isdecimal() else None
+    return int(key) if key.isascii() and key.isdecimal() else None
 
 
 def _texts(value: Any) -> Any:

@@ -181,6 +181,7 @@ def test_moments_may_be_missing() -> None:
     assert matches({"created_at": {"$ne": "2022-01-01"}}, created_at=None)
     assert not matches({"duration": {"$gt": 0}}, created_at=None)
     assert matches({"duration": {"$gt": 4}}, duration=5, created_at=None)
+    assert matches({"duration": 0}, heartbeat_at="2022-01-01")  # a clock that was set back
 
 
 def test_a_filter_says_which_fields_it_reads() -> None:

@@ -201,6 +201,9 @@ def test_keys_with_dots_and_the_value_of_the_web_pages() -> None:
     assert ours({"config.a.b": 1}, config(**{"a.b": 1})) and not judged(
         {"config.a.b": 1}, config(**{"a.b": 1})
     )
+    two_ways = config(**{"a.b": {"x": 1}, "a": {"b": {"c": 5, "x": 2}}})
+    assert ours({"config.a.b.c": 5}, two_ways) and ours({"config.a.b.x": 1}, two_ways)
+    assert not ours({"config.a.b.x": 2}, two_ways)
     assert ours({"config.a.value": 1}, config(a=1)) and not judged({"config.a.value": 1}, config(a=1))
     assert ours({"summary.loss": 1}, {"summary_metrics": {"loss": 1}})
 
@@ -211,7 +214,9 @@ def test_nan_equals_itself_and_spelled_numbers_order() -> None:
     assert ours({"config.a": math.nan}, nan) and not judged({"config.a": math.nan}, nan)
     assert ours({"config.a": {"$gte": math.nan}}, nan) and not ours({"config.a": {"$gt": math.nan}}, nan)
     assert not any(ours({"config.a": {operator: 0}}, nan) for operator in ("$gt", "$gte", "$lt", "$lte"))
-    assert ours({"config.a": {"$in": [math.nan, 1]}}, nan)
+    assert ours(
+        {"config.a": {"$in": [float("nan"), 1]}}, config(a=float("nan"))
+    )  # another object, the same value
     assert ours({"config.a": {"$gt": 5}}, config(a="Infinity"))
     assert not judged({"config.a": {"$gt": 5}}, config(a="Infinity"))
     assert not ours({"config.a": {"$gt": -math.inf}}, config(a="NaN"))
