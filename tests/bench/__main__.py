@@ -1,4 +1,4 @@
-"""Runs the bench and prints its tables. `--quick` takes fewer runs and rounds, to see that it works."""
+"""Runs the bench and prints its tables. `--quick` takes fewer runs and rounds, to see that it works; `--only` some."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import psutil
 
 from tests.bench import seed, stalled
+from tests.bench.local import LocalRows
 from tests.bench.measure import Sample, machine, middle, run_script
 from tests.support.daemon import Daemon, start_daemon
 from tests.support.local_server import LocalServer, sdk_env, start_local_server
@@ -20,6 +22,7 @@ HERE = Path(__file__).parent
 PROJECT = "bench"
 # Far more than the windows of a stream hold, so that readers who stop really stall it.
 HEAVY_RUNS, HEAVY_BYTES = 80, 400_000
+LOCAL_ROUNDS = 3
 
 
 @dataclass
@@ -124,7 +127,7 @@ def csv_rows(bench: Bench, runs: int) -> list[str]:
     return [*lines, f"The daemon, shared by all programs of its user, held {held:.0f} MiB afterwards.", ""]
 
 
-def first_call_rows(bench: Bench) -> list[str]:
+def first_call_rows(bench: Bench, _runs: int) -> list[str]:
     run = (f"{bench.path}/run00001",)
     return bench.compare(
         "First call in a fresh process: one run",
@@ -138,7 +141,7 @@ def first_call_rows(bench: Bench) -> list[str]:
     )
 
 
-def stalled_rows(bench: Bench) -> list[str]:
+def stalled_rows(bench: Bench, _runs: int) -> list[str]:
     from runtap.v1 import accounts_pb2, accounts_pb2_grpc
 
     bench.fresh_daemon()
@@ -167,11 +170,30 @@ def stalled_rows(bench: Bench) -> list[str]:
     ]
 
 
+def list_rows(bench: Bench, runs: int) -> list[str]:
+    return LocalRows(bench.server, bench.env, min(bench.rounds, LOCAL_ROUNDS)).lists(runs * 10)
+
+
+def history_rows(bench: Bench, runs: int) -> list[str]:
+    return LocalRows(bench.server, bench.env, min(bench.rounds, LOCAL_ROUNDS)).histories(runs * 100)
+
+
+STEPS: Final[dict[str, Callable[[Bench, int], list[str]]]] = {
+    "csv": csv_rows,
+    "first-call": first_call_rows,
+    "lists": list_rows,
+    "histories": history_rows,
+    "stalled": stalled_rows,
+}
+
+
 def main() -> None:
     """Prints the tables and keeps them."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--quick", action="store_true")
-    quick = options.parse_args().quick
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer runs and rounds")
+    parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS), help="these tables only")
+    options = parser.parse_args()
+    quick = options.quick
     runs, rounds = (100, 1) if quick else (1000, 5)
     folder = Path(tempfile.mkdtemp(prefix="runtap-bench-"))
     print(f"Seeding {runs} runs ...", flush=True)
@@ -179,23 +201,18 @@ def main() -> None:
     try:
         lines = ["# Bench", "", *(f"- {fact}" for fact in machine())]
         lines += [
-            f"- medians of {rounds} rounds, contestants in turn",
+            f"- medians of {rounds} rounds, contestants in turn; of {min(rounds, LOCAL_ROUNDS)} for the local server",
             "- a ratio is the first row's time over this row's: larger is faster",
             "",
         ]
-        steps: list[Callable[[], list[str]]] = [
-            lambda: csv_rows(bench, runs),
-            lambda: first_call_rows(bench),
-            lambda: stalled_rows(bench),
-        ]
-        for step in steps:
-            part = step()
+        for name in options.only:
+            part = STEPS[name](bench, runs)
             print("\n".join(part), flush=True)
             lines += part
     finally:
         bench.close()
         shutil.rmtree(folder, ignore_errors=True)
-    if not quick:
+    if not quick and options.only == list(STEPS):
         (HERE / "RESULTS.md").write_text("\n".join(lines))
         print("kept in tests/bench/RESULTS.md")
 
