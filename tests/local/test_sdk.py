@@ -2,21 +2,16 @@
 
 import json
 import math
-import os
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.local.client import Client
 from tests.local.conftest import check_no_leaks
-from tests.support.local_server import LocalServer, log_run, sdk_env, start_local_server
+from tests.support.local_server import LocalServer, log_run, start_local_server
 
 # An interval below one second is ignored by the SDK: it falls back to its 15 seconds.
 QUICK = """
@@ -227,73 +222,3 @@ except wandb.errors.AuthenticationError as error:
 """
     wrong = "local-" + "w" * 40
     assert "invalid API key" in output(log_run(sdk_server, tmp_path, script, WANDB_API_KEY=wrong))
-
-
-def test_a_failing_program_leaves_a_failed_run(sdk_server: LocalServer, tmp_path: Path) -> None:
-    script = (
-        QUICK
-        + "run = wandb.init(project='fails', id='bad', settings=quick)\nrun.log({'a': 1})\nsys.exit(1)\n"
-    )
-    assert log_run(sdk_server, tmp_path, script).returncode == 1
-    client = Client(sdk_server.url, sdk_server.entity, sdk_server.api_key, "fails")
-    assert client.run("bad", "state exitcode historyLineCount") == {
-        "state": "failed",
-        "exitcode": 1,
-        "historyLineCount": 1,
-    }
-
-
-def test_a_run_is_resumed_where_it_ended(sdk_server: LocalServer, tmp_path: Path) -> None:
-    script = (
-        QUICK
-        + """
-run = wandb.init(project="resumes", id="again", resume="allow", config={"lr": 1}, settings=quick)
-result = {"resumed": run.resumed, "step": run.starting_step, "state": wandb.Api().run("local/resumes/again").state}
-for number in range(3):
-    run.log({"a": number})
-run.finish()
-print("OUT" + json.dumps(result))
-"""
-    )
-    first = output(log_run(sdk_server, tmp_path, script))
-    second = output(log_run(sdk_server, tmp_path, script))
-    assert first == {"resumed": False, "step": 0, "state": "running"}
-    assert second == {"resumed": True, "step": 3, "state": "running"}
-    client = Client(sdk_server.url, sdk_server.entity, sdk_server.api_key, "resumes")
-    run = client.run("again", "state history")
-    assert run["state"] == "finished"
-    rows = [json.loads(row) for row in run["history"]]
-    assert [(row["_step"], row["a"]) for row in rows] == [(0, 0), (1, 1), (2, 2), (3, 0), (4, 1), (5, 2)]
-
-
-def test_a_killed_program_leaves_a_crashed_run(sdk_server: LocalServer, tmp_path: Path) -> None:
-    script = (
-        QUICK
-        + """
-run = wandb.init(project="killed", id="gone", settings=quick)
-run.log({"a": 1})
-run.log({"a": 2})
-time.sleep(60)
-"""
-    )
-    client = Client(sdk_server.url, sdk_server.entity, sdk_server.api_key, "killed")
-    environment = sdk_env(sdk_server, tmp_path)
-    program = subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=tmp_path)
-    try:
-        deadline = time.monotonic() + 30
-        while client.query('{ project(name: "killed") { run(name: "gone") { historyLineCount } } }') in (
-            {"project": None},
-            {"project": {"run": None}},
-            {"project": {"run": {"historyLineCount": 0}}},
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    finally:
-        # The SDK's own child would finish the run properly: it has to go the same way.
-        for child in [*psutil.Process(program.pid).children(recursive=True), psutil.Process(program.pid)]:
-            os.kill(child.pid, signal.SIGKILL)
-        program.wait(timeout=10)
-    deadline = time.monotonic() + 20
-    while client.run("gone", "state")["state"] != "crashed":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
