@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from runtap_local.ids import file_id
 from tests.local.client import Client
+from tests.local.documents.runs import new_user
 from tests.support.local_server import start_local_server
 
 CREATE = """
@@ -27,6 +29,12 @@ query RunFiles($project: String!, $entity: String!, $name: String!, $fileCursor:
     files(names: $fileNames, after: $fileCursor, first: $fileLimit, pattern: $pattern) {
       edges { node { id name url(upload: $upload) directUrl sizeBytes mimetype updatedAt md5 } cursor }
       pageInfo { endCursor hasNextPage } } } }
+}"""
+
+
+DELETE = """
+mutation D($files: [ID!]!, $projectId: Int) {
+  deleteFiles(input: {files: $files, projectId: $projectId}) { success }
 }"""
 
 
@@ -179,6 +187,73 @@ def test_lists_by_name_pattern_and_page(client: Client) -> None:
     assert [node["name"] for node in rest] == ["media/c.png"]
 
 
+def test_patterns_are_those_of_sql(client: Client) -> None:
+    for name in ("100%.txt", "100x.txt", "a_b", "a-b", "A_b"):
+        put(client, name, b"")
+
+    def matching(pattern: str) -> list[str]:
+        return [node["name"] for node in nodes(client, pattern=pattern)]
+
+    assert matching("100%.txt") == ["100%.txt", "100x.txt"] and matching(r"100\%.txt") == ["100%.txt"]
+    assert matching("a_b") == ["a-b", "a_b"] and matching(r"a\_b") == ["a_b"]
+    assert matching("%b%") == ["A_b", "a-b", "a_b"] and matching("b") == []
+    first = listed(client, pattern="%b", fileLimit=2)
+    assert first["fileCount"] == 5 and first["files"]["pageInfo"]["hasNextPage"] is True
+    last = listed(client, pattern="%b", fileLimit=2, fileCursor=first["files"]["pageInfo"]["endCursor"])
+    assert [edge["node"]["name"] for edge in last["files"]["edges"]] == ["a_b"]
+    assert last["files"]["pageInfo"]["hasNextPage"] is False
+
+
+def test_a_loop_that_deletes_as_it_reads_meets_every_file(client: Client) -> None:
+    names = [f"{number}.png" for number in range(7)]
+    for name in names:
+        put(client, name, b"")
+    met: list[str] = []
+    cursor = None
+    while True:
+        page = listed(client, fileLimit=2, fileCursor=cursor)["files"]
+        for edge in page["edges"]:
+            met.append(edge["node"]["name"])
+            client.query(DELETE, files=[edge["node"]["id"]])
+        cursor = page["pageInfo"]["endCursor"]
+        if not page["pageInfo"]["hasNextPage"]:
+            break
+    assert met == names and listed(client)["fileCount"] == 0
+
+
+def test_names_asked_for_page_in_the_order_asked_for(client: Client) -> None:
+    put(client, "b", b"")
+    asked = ["z", "b", "./b", "a", "b"]
+    assert [node["name"] for node in nodes(client, fileNames=asked)] == ["z", "b", "a"]
+    first = listed(client, fileNames=asked, fileLimit=2)["files"]
+    assert first["pageInfo"]["hasNextPage"] is True
+    rest = nodes(client, fileNames=asked, fileLimit=2, fileCursor=first["pageInfo"]["endCursor"])
+    assert [node["name"] for node in rest] == ["a"]
+    assert [node["name"] for node in nodes(client, fileNames=[None, ""])] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({"fileLimit": -1}, "first must be at least 0"), ({"fileCursor": "nonsense"}, "invalid cursor")],
+)
+def test_pages_that_make_no_sense_are_refused(
+    client: Client, variables: dict[str, Any], expected: str
+) -> None:
+    client.upsert("r1")
+    status, text = client.errors(FILES, project="p", entity=client.entity, name="r1", **variables)
+    assert status == 400 and expected in text
+
+
+def test_a_name_that_is_refused_stands_in_nobodys_way(client: Client) -> None:
+    client.upsert("r1")
+    names = ["good.txt", "a\\b.txt", "../x"]
+    made = client.query(CREATE, entity=client.entity, project="p", run="r1", files=names)["createRunFiles"]
+    assert [file["name"] for file in made["files"]] == names
+    addresses = [file["uploadUrl"] for file in made["files"]]
+    assert addresses[0] is not None and addresses[1:] == [None, None]
+    assert requests.put(addresses[0], data=b"x", timeout=10).status_code == 200
+
+
 def test_a_name_that_does_not_exist_gets_a_placeholder(client: Client) -> None:
     put(client, "a.txt", b"x")
     there, missing = nodes(client, fileNames=["a.txt", "nope"])
@@ -198,13 +273,9 @@ def test_marks_and_deletes(client: Client) -> None:
         f=["a.txt"],
     )
     assert marked["markRunFilesUploaded"]["success"] is True
-    document = (
-        "mutation D($files: [ID!]!, $projectId: Int) "
-        "{ deleteFiles(input: {files: $files, projectId: $projectId}) { success } }"
-    )
     doomed = [node["id"] for node in nodes(client, fileNames=["a.txt", "nope"])]
     project_id = int(client.run("r1", "projectId")["projectId"])
-    assert client.query(document, files=doomed, projectId=project_id)["deleteFiles"]["success"] is True
+    assert client.query(DELETE, files=doomed, projectId=project_id)["deleteFiles"]["success"] is True
     assert [node["name"] for node in nodes(client)] == ["b.txt"]
 
 
@@ -212,3 +283,13 @@ def test_uploads_to_no_run_are_not_found(client: Client) -> None:
     status, text = client.errors(CREATE, entity=client.entity, project="p", run="none", files=["a"])
     assert status == 404 and "not found" in text
     assert client.request("PUT", f"/files/{client.entity}/p/none/a.txt", data=b"x").status_code == 404
+
+
+def test_files_of_others_are_as_if_gone(client: Client, server: Any) -> None:
+    put(client, "a.txt", b"mine")
+    mine = nodes(client)[0]["id"]
+    other = new_user(server)
+    assert other.query(DELETE, files=[mine, "nonsense", ""])["deleteFiles"]["success"] is True
+    assert [node["name"] for node in nodes(client)] == ["a.txt"]
+    status, text = client.errors(DELETE, files=[file_id(number) for number in range(1001)])
+    assert status == 400 and "at most 1000 files" in text

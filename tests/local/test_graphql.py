@@ -83,7 +83,7 @@ def test_projects_come_most_recent_first_in_pages(client: Client) -> None:
     assert client.query(document, e="local", c=None)["models"]["edges"] == []
 
 
-def test_sweeps_and_reports_are_empty_for_now(client: Client) -> None:
+def test_a_project_without_sweeps_and_reports_has_empty_lists(client: Client) -> None:
     client.upsert("r1")
     data = client.query(
         'query S($e: String!) { project(name: "p", entityName: $e) { totalSweeps '
@@ -101,15 +101,59 @@ def test_sweeps_and_reports_are_empty_for_now(client: Client) -> None:
 
 
 def test_what_is_not_there_is_named(client: Client) -> None:
-    status, text = client.errors("mutation M { upsertSweep(input: {}) { sweep { id } } }")
-    assert status == 400 and "upsertSweep" in text
+    status, text = client.errors("mutation M { upsertDance(input: {}) { dance { id } } }")
+    assert status == 400 and "upsertDance" in text
     status, text = client.errors("query { viewer { ")
     assert status == 400 and "Syntax Error" in text
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "expected"),
+    [
+        (
+            "mutation M($i: LinkArtifactInput!) { linkArtifact(input: $i) { versionIndex } }",
+            200,
+            "no artifacts",
+        ),
+        ('{ project(name: "p") { artifactType(name: "model") { id } } }', 404, "no artifacts"),
+        ('{ organization(name: "o") { id } }', 404, "no organizations and no registries"),
+        ("mutation M { createFilterTrigger(input: {}) { trigger { id } } }", 200, "no automations"),
+        ("mutation M { createRunQueue(input: {}) { success } }", 200, "no launch queues"),
+        ("mutation M { upsertView(input: {}) { view { id } } }", 200, "no charts and no reports"),
+    ],
+)
+def test_what_this_server_has_not_is_said_in_one_sentence(
+    client: Client, document: str, status: int, expected: str
+) -> None:
+    response = client.post(document)
+    errors = response.json()["errors"]
+    assert response.status_code == status and len(errors) == 1
+    assert expected in errors[0]["message"] and errors[0]["extensions"] == {"code": "UNSUPPORTED"}
+
+
+def test_an_artifact_cannot_be_made_whatever_it_is_made_of(client: Client) -> None:
+    document = "mutation C($i: CreateArtifactInput!) { createArtifact(input: $i) { artifact { id } } }"
+    sent = {"entityName": client.entity, "projectName": "p", "artifactTypeName": "model", "digest": "d"}
+    for more in ({}, {"inventedLater": 1}):
+        status, text = client.errors(document, i={**sent, **more})
+        assert status == 200 and text.startswith("this server keeps no artifacts")
+
+
+def test_guesses_of_what_was_meant_are_no_refusals(client: Client) -> None:
+    status, text = client.errors('{ project(name: "p") { artfactTypes { edges { cursor } } } }')
+    assert status == 400 and "artfactTypes" in text
 
 
 def test_the_schema_can_be_learnt_by_introspection(client: Client) -> None:
     schema = build_client_schema(client.query(get_introspection_query()))
     assert "updatedAt" in schema.type_map["Run"].fields  # type: ignore[attr-defined]
+    probe = (
+        '{ __schema { queryType { name } mutationType { name } } __type(name: "Run") { fields { name } } }'
+    )
+    told = client.query(probe)
+    assert told["__schema"] == {"queryType": {"name": "Query"}, "mutationType": {"name": "Mutation"}}
+    assert {"name": "historyKeys"} in told["__type"]["fields"]
+    assert client.query('{ __type(name: "Nothing") { fields { name } } }') == {"__type": None}
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 
-from tests.local.client import Client
+from tests.local.client import UPSERT, Client
 
 
 def test_a_run_gets_what_it_was_not_given(client: Client) -> None:
@@ -189,6 +190,72 @@ def test_filters_that_make_no_sense_are_bad_requests(
     assert status == 400 and expected in text
 
 
+def test_the_three_shapes_of_upserts_mean_the_same_run(client: Client) -> None:
+    made = client.upsert("r1", tags=["b", "a", "b"], displayName="")["bucket"]
+    assert made["tags"] == ["b", "a"] and made["displayName"]  # invented, since an empty name shows nothing
+    by_id = client.upsert(id=made["id"], displayName="shown", tags=["c", "b", "c"])
+    assert by_id["inserted"] is False and by_id["bucket"]["tags"] == ["c", "b"]
+    by_both = client.upsert("r1", id=made["id"], notes="n")
+    assert by_both["inserted"] is False and by_both["bucket"]["displayName"] == "shown"
+    assert [client.upsert("r1")["bucket"]["id"], client.names()] == [made["id"], ["r1"]]
+    # An empty text is a value: it is how notes and groups are taken away.
+    client.upsert(id=made["id"], notes="", groupName="")
+    assert client.run("r1", "notes group") == {"notes": "", "group": ""}
+    status, text = client.errors(UPSERT, input={"id": "nonsense", "name": "r1"})
+    assert status == 404 and "no run has the id 'nonsense'" in text
+
+
+def test_a_change_from_outside_does_not_set_a_run_up_again(client: Client) -> None:
+    storage_id = client.upsert("r1")["bucket"]["id"]
+    client.stream("r1", complete=True, exitcode=3)
+    client.upsert(id=storage_id, notes="looked at")
+    assert client.run("r1", "state exitcode") == {"state": "failed", "exitcode": 3}
+    client.upsert("r1", notes="goes on")
+    assert client.run("r1", "state exitcode") == {"state": "running", "exitcode": None}
+
+
+def test_a_forked_run_is_refused_and_not_made(client: Client) -> None:
+    client.upsert("r1")
+    config = {"_wandb": {"value": {"branch_point": {"run_id": "r1", "step": 3}}}}
+    sent = {"name": "r2", "modelName": "p", "config": json.dumps(config)}
+    status, text = client.errors(UPSERT, input=sent)
+    assert status == 200 and text.startswith("this server cannot fork a run")
+    status, text = client.errors(UPSERT, input={**sent, "modelName": "new"})
+    assert client.names() == ["r1"] and client.query('{ project(name: "new") { id } }')["project"] is None
+    # A user's own key of that name is no fork.
+    assert client.upsert("r2", config={"branch_point": {"value": 1}, "_wandb": {"value": {}}})["inserted"]
+    assert client.upsert("r3", config={"_wandb": 1, "x": {"value": '"branch_point"'}})["inserted"]
+
+
+def test_a_rewind_is_refused(client: Client) -> None:
+    client.upsert("r1")
+    document = (
+        "mutation RewindRun($n: String!, $m: String!, $v: Float!) "
+        "{ rewindRun(input: {runName: $n, metricName: $m, metricValue: $v}) { rewoundRun { id } } }"
+    )
+    status, text = client.errors(document, n="r1", m="_step", v=3)
+    assert status == 200 and text.startswith("this server cannot rewind a run")
+
+
+def test_alerts_are_for_runs_that_exist_and_stay_on_their_line(client: Client, server: Any) -> None:
+    client.upsert("r1")
+    before = client.run("r1", "updatedAt")
+    document = (
+        "mutation A($i: NotifyScriptableRunAlertInput!) { notifyScriptableRunAlert(input: $i) { success } }"
+    )
+    alert = {"projectName": "p", "runName": "r1", "title": "one\ntwo", "text": "a\u2028b" * 1000}
+    for wait in (None, 60000, "1m"):
+        assert client.query(document, i={**alert, "severity": "ERROR", "waitDuration": wait})
+    lines = [line for line in (server.home / "local.log").read_text().splitlines() if client.entity in line]
+    assert len(lines) == 3 and f"alert of run {client.entity}/p/r1: ERROR: one two: a b" in lines[0]
+    assert all(len(line) < 1300 for line in lines)
+    assert client.run("r1", "updatedAt") == before  # nothing of it is kept with the run
+    status, text = client.errors(document, i={**alert, "runName": "none"})
+    assert status == 404 and "not found" in text
+    status, _ = client.errors(document, i={**alert, "severity": "PANIC"})
+    assert status == 400
+
+
 def test_states_change_as_the_rules_say(client: Client) -> None:
     storage_id = client.upsert("r1")["bucket"]["id"]
     document = "mutation M($i: UpdateRunStateInput!) { updateRunState(input: $i) { success } }"
@@ -207,6 +274,46 @@ def test_a_run_is_asked_to_stop_through_its_stream(client: Client) -> None:
     assert client.stream("r1").json()["stopped"] is True
     client.stream("r1", complete=True, exitcode=1)
     assert client.run("r1", "state stopped exitcode") == {"state": "failed", "stopped": False, "exitcode": 1}
+
+
+CHANGES = {
+    "pending": {"running", "failed", "crashed", "preempted"},
+    "failed": {"pending", "running"},
+}
+
+
+@pytest.mark.parametrize(
+    "state", ["pending", "running", "finished", "crashed", "failed", "killed", "preempting", "preempted"]
+)
+def test_which_state_can_follow_which(client: Client, state: str) -> None:
+    document = "mutation M($i: UpdateRunStateInput!) { updateRunState(input: $i) { success } }"
+    for wanted in ("pending", "running", "finished", "crashed", "failed", "killed"):
+        storage_id = client.upsert(f"r-{wanted}", state=state)["bucket"]["id"]
+        sent = {"id": storage_id, "state": wanted}
+        if state in CHANGES.get(wanted, ()):
+            assert client.query(document, i=sent) == {"updateRunState": {"success": True}}
+            assert client.run(f"r-{wanted}", "state") == {"state": wanted}
+        else:
+            status, text = client.errors(document, i=sent)
+            assert status == 400 and wanted in text
+            assert client.run(f"r-{wanted}", "state") == {"state": state}
+
+
+def test_stopping_what_does_not_run_does_nothing(client: Client) -> None:
+    storage_id = client.upsert("r1")["bucket"]["id"]
+    client.stream("r1", complete=True, exitcode=0)
+    stop = "mutation M($id: ID!) { stopRun(input: {id: $id}) { success } }"
+    assert client.query(stop, id=storage_id) == {"stopRun": {"success": True}}
+    assert client.run("r1", "state stopped") == {"state": "finished", "stopped": False}
+    client.upsert("r1")
+    assert "stopped" not in client.stream("r1").json()
+    # A run that is put back in line is not stopped before it starts.
+    client.query(stop, id=storage_id)
+    client.query(
+        "mutation M($i: UpdateRunStateInput!) { updateRunState(input: $i) { success } }",
+        i={"id": storage_id, "state": "pending"},
+    )
+    assert client.run("r1", "stopped exitcode") == {"stopped": False, "exitcode": None}
 
 
 def test_deleting_a_run_takes_everything_with_it(client: Client, server: object) -> None:
@@ -230,3 +337,33 @@ def test_deleting_a_run_takes_everything_with_it(client: Client, server: object)
     assert status == 404
     made = client.upsert("r1")
     assert made["inserted"] and made["bucket"]["displayName"].endswith("-2")
+    empty = client.run("r1", "history events historyLineCount historyKeys fileCount logLineCount config")
+    assert empty == {
+        "history": [],
+        "events": [],
+        "historyLineCount": 0,
+        "historyKeys": None,
+        "fileCount": 0,
+        "logLineCount": 0,
+        "config": "{}",
+    }
+
+
+def test_a_project_is_made_once_and_changed_after(client: Client) -> None:
+    document = (
+        "mutation U($i: UpsertModelInput!) "
+        "{ upsertModel(input: $i) { model { id name description access updatedAt } inserted } }"
+    )
+    sent = {"name": "q", "entityName": client.entity}
+    made = client.query(document, i={**sent, "description": "first", "repo": "ignored"})["upsertModel"]
+    assert made["inserted"] is True and made["model"]["description"] == "first"
+    kept = client.query(document, i={**sent, "description": None})["upsertModel"]
+    assert kept["inserted"] is False and kept["model"] == made["model"]
+    changed = client.query(document, i={**sent, "description": "second", "access": "USER_READ"})[
+        "upsertModel"
+    ]
+    assert changed["model"]["id"] == made["model"]["id"]
+    assert (changed["model"]["description"], changed["model"]["access"]) == ("second", "USER_READ")
+    assert changed["model"]["updatedAt"] > made["model"]["updatedAt"]
+    status, text = client.errors(document, i={**sent, "entityName": "local"})
+    assert status == 403 and "may not write to entity 'local'" in text
