@@ -15,7 +15,9 @@ from runtap_query import And, Compare, Kind, Node, Not, Or, Order, parse_moment
 
 from .tables import projects, runs, users
 
-_MOST_OPERANDS: Final = 200  # SQLite bounds the depth of an expression and the number of its parameters
+# SQLite bounds the depth of an expression and the number of its parameters.
+_MOST_CONDITIONS: Final = 200
+_MOST_PARAMETERS: Final = 5000
 _INT64: Final = range(-(2**63), 2**63)
 
 
@@ -65,7 +67,8 @@ class Split:
 
 def split(node: Node) -> Split:
     """Take from a filter what SQL can judge."""
-    if sum(1 for _ in _operands(node)) > _MOST_OPERANDS:
+    conditions_in_all, parameters = _size(node)
+    if conditions_in_all > _MOST_CONDITIONS or parameters > _MOST_PARAMETERS:
         return Split(true(), node)
     conditions, rest = [], []
     for item in _conjuncts(node):
@@ -87,14 +90,13 @@ def sorting(order: Order) -> tuple[ColumnElement[Any], ...] | None:
     return (*missing_last, by, runs.c.name.asc())
 
 
-def _operands(node: Node) -> Iterator[None]:
+def _size(node: Node) -> tuple[int, int]:
+    """How many conditions and how many parameters a filter would be in SQL."""
     if isinstance(node, Compare):
-        yield from [None] * (len(node.operand) if isinstance(node.operand, tuple) else 1)
-    elif isinstance(node, Not):
-        yield from _operands(node.item)
-    else:
-        for item in node.items:
-            yield from _operands(item)
+        listed = len(node.operand) if isinstance(node.operand, tuple) else 1
+        return listed if node.column.kind is Kind.TIME else 1, listed
+    sizes = [_size(item) for item in ((node.item,) if isinstance(node, Not) else node.items)]
+    return sum(conditions for conditions, _ in sizes), sum(parameters for _, parameters in sizes)
 
 
 def _conjuncts(node: Node) -> Iterator[Node]:

@@ -59,12 +59,6 @@ def by_pks(connection: Connection, pks: Sequence[int], heavy: Collection[str]) -
         yield from (found[pk] for pk in part if pk in found)
 
 
-def count(connection: Connection, project_pk: int) -> int:
-    """How many runs a project has."""
-    statement = select(func.count()).select_from(runs).where(runs.c.project_pk == project_pk)
-    return connection.scalar(statement) or 0
-
-
 def count_all(connection: Connection) -> int:
     """How many runs there are."""
     return connection.scalar(select(func.count()).select_from(runs)) or 0
