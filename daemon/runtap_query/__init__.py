@@ -4,6 +4,8 @@ A document is a plain dictionary of one run: ``name``, ``display_name``, ``state
 ``created_at``, ``heartbeat_at`` and ``updated_at`` in any form ``parse_moment`` reads, ``group``, ``job_type``,
 ``sweep``, ``username``, ``host``, ``commit``, ``notes``, ..., ``config`` with its values unwrapped,
 ``summary_metrics``, ``history_keys``. What a filter does not name may be left out.
+
+The rules are MongoDB's but for what ``tests/unit/test_query_oracle.py`` lists with its reasons; patterns are RE2.
 """
 
 from .columns import Column, Kind, resolve_column

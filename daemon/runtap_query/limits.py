@@ -9,7 +9,7 @@ MAX_TEXT: Final = 1_000_000
 MAX_DEPTH: Final = 50
 """Levels of nesting, of operators and of the values they compare with."""
 MAX_CLAUSES: Final = 1_000
-"""Comparisons in one filter; each costs time for each run."""
+"""Comparisons in one filter; each costs time for each run. So does each item of $all and each object in an $in."""
 MAX_VALUES: Final = 10_000
 """Values in all lists ($in, $nin, $all) of one filter."""
 MAX_PATTERNS: Final = 50

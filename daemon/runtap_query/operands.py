@@ -54,6 +54,15 @@ def checked(column: Column, operator: str, operand: Any, path: str) -> Any:
     return operand
 
 
+def comparisons(column: Column, operator: str, operand: Any) -> int:
+    """How much work a comparison is for each run. Texts and numbers of an ``$in`` are one look-up; all else is not."""
+    if operator not in LISTS or not isinstance(operand, list | tuple):
+        return 1
+    if operator == "$all" or column.kind is Kind.TIME:
+        return len(operand)
+    return 1 + sum(type(item) not in (str, int, float) for item in operand)
+
+
 def pattern(column: Column, operand: object, options: object, path: str) -> Pattern:
     """Return the operand of ``$regex``, compiled. Raises QueryError."""
     if column.kind is Kind.TIME:

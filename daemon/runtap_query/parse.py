@@ -15,7 +15,7 @@ from typing import Any, Final
 from . import limits
 from .columns import Column, resolve_column
 from .errors import QueryError, nearest, shown
-from .operands import COMPARING, LISTS, checked, is_operators, pattern
+from .operands import COMPARING, LISTS, checked, comparisons, is_operators, pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class _Parser:
         return self._column(column, operand, path, depth)
 
     def _compare(self, column: Column, operator: str, operand: Any, path: str, depth: int) -> Compare:
-        self._count("comparisons", 1, path)
+        self._count("comparisons", comparisons(column, operator, operand), path)
         if operator in LISTS and isinstance(operand, list | tuple):
             self._count("values in lists", len(operand), path)
         if _depth_exceeds(operand, limits.MAX_DEPTH - depth):
@@ -175,7 +175,7 @@ class _Parser:
         self._counts[what] += more
         most = _MOST[what]
         if self._counts[what] > most:
-            cure = "; many values of one column go into one $in" if what == "comparisons" else ""
+            cure = "; many texts or numbers of one column go into one $in" if what == "comparisons" else ""
             raise QueryError(f"the filter has more than {most} {what}{cure}", path)
 
 

@@ -19,6 +19,7 @@ _ISO: Final = re.compile(
     \s*(?P<zone>[Zz]|UTC|[+-]\d{2}(?::?\d{2})?)?\s*""",
     re.VERBOSE | re.ASCII,
 )
+_LONGEST: Final = 64  # no moment is longer, and what is remembered must not be
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _UNITS: Final = (
@@ -48,7 +49,7 @@ class Moment(tuple[float, float]):
 def parse_moment(value: object) -> Moment | None:
     """Read a moment; None where the value is not one. A zone left out means UTC, as on the wire."""
     if isinstance(value, str):
-        return _parse_text(value)
+        return _parse_text(value) if len(value) <= _LONGEST else None
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -65,7 +66,7 @@ def parse_moment(value: object) -> Moment | None:
 
 @lru_cache(maxsize=65536)
 def _parse_text(text: str) -> Moment | None:
-    match = _ISO.fullmatch(text) if len(text) <= 64 else None
+    match = _ISO.fullmatch(text)
     if match is None:
         return None
     parts = match.groupdict()

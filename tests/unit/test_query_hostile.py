@@ -81,7 +81,7 @@ filters = (
 documents = st.dictionaries(st.sampled_from(ROOTS), json_values, max_size=8)
 
 
-@settings(max_examples=600)
+@settings(max_examples=400)
 @given(filters, documents)
 def test_any_json_is_understood_or_refused(wanted: Any, document: dict[str, Any]) -> None:
     try:
@@ -185,13 +185,17 @@ def test_nesting_within_the_bound_is_fine() -> None:
     [
         (
             {"$or": [{"name": str(n)} for n in range(MAX_CLAUSES + 1)]},
-            "1000 comparisons; many values .* one \\$in",
+            "1000 comparisons; many texts .* one \\$in",
         ),
         (
             {"$and": [{"name": {"$in": ["x"] * MAX_VALUES}}, {"name": {"$nin": ["x"]}}]},
             "10000 values in lists",
         ),
         ({"$or": [{"name": {"$regex": f"^{n}"}} for n in range(MAX_PATTERNS + 1)]}, "50 patterns"),
+        ({"tags": {"$all": ["x"] * (MAX_CLAUSES + 1)}}, "1000 comparisons"),
+        ({"config.a": {"$in": [{"x": 1}] * MAX_CLAUSES}}, "1000 comparisons"),
+        ({"created_at": {"$nin": ["2022-01-01"] * (MAX_CLAUSES + 1)}}, "1000 comparisons"),
+        ({"created_at": "2" * 500_000}, "needs a date"),
         ({"config." + "a" * 1000: 1}, "longer than 1000 characters"),
         ({"x" * 1_000_000: 1}, "longer than 1000 characters"),
         ({"config." + "a." * 31 + "a": 1}, "more than 30 dots"),
