@@ -71,10 +71,10 @@ class Standing(Enum):
 
 def standing(trial: Trial) -> Standing:
     """Judge a trial whose run has not ended."""
-    if trial.listed and not trial.silent:
-        return Standing.BUSY
+    if not trial.silent and (trial.listed or not trial.heard_since):
+        return Standing.BUSY  # the agent has it, or cannot have said yet
     if trial.run_state == "preempted":
-        return Standing.PREEMPTED if trial.heard_since or trial.silent else Standing.BUSY
+        return Standing.PREEMPTED
     if trial.run_state == "crashed":
         # The agent lives: its program died, which counts as a failure. Both are gone: the machine is.
         return _again(trial) if trial.silent else Standing.OVER
@@ -84,7 +84,7 @@ def standing(trial: Trial) -> Standing:
         return Standing.LOST
     if trial.acknowledged:
         return _again(trial) if trial.silent else Standing.OVER  # it ran, and told us nothing
-    return _again(trial) if trial.heard_since or trial.silent else Standing.BUSY
+    return _again(trial)
 
 
 def _again(trial: Trial) -> Standing:
