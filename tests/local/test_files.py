@@ -197,6 +197,7 @@ def test_patterns_are_those_of_sql(client: Client) -> None:
     assert matching("100%.txt") == ["100%.txt", "100x.txt"] and matching(r"100\%.txt") == ["100%.txt"]
     assert matching("a_b") == ["a-b", "a_b"] and matching(r"a\_b") == ["a_b"]
     assert matching("%b%") == ["A_b", "a-b", "a_b"] and matching("b") == []
+    assert matching("a" * 100_000) == [] and matching("a\x00") == []
     first = listed(client, pattern="%b", fileLimit=2)
     assert first["fileCount"] == 5 and first["files"]["pageInfo"]["hasNextPage"] is True
     last = listed(client, pattern="%b", fileLimit=2, fileCursor=first["files"]["pageInfo"]["endCursor"])

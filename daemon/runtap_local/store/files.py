@@ -1,6 +1,7 @@
 """The files of runs as the database knows them: name, size, checksum, and which blob holds the bytes."""
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import takewhile
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
@@ -12,12 +13,12 @@ _MAX_VARIABLES: Final = 500
 
 def following(connection: Connection, run_pk: int, after: str | None, prefix: str) -> Iterator[Row[Any]]:
     """The files of a run whose names begin so and come after another, by name, never all in memory at once."""
-    statement = select(*files.c).where(
-        files.c.run_pk == run_pk, files.c.name.startswith(prefix, autoescape=True)
-    )
+    # Names are ordered letter by letter, so that those with a prefix stand together.
+    statement = select(*files.c).where(files.c.run_pk == run_pk, files.c.name >= prefix)
     if after is not None:
         statement = statement.where(files.c.name > after)
-    yield from connection.execute(statement.order_by(files.c.name).execution_options(yield_per=500))
+    ordered = connection.execute(statement.order_by(files.c.name).execution_options(yield_per=500))
+    yield from takewhile(lambda row: row.name.startswith(prefix), ordered)
 
 
 def named(connection: Connection, run_pk: int, names: Sequence[str]) -> dict[str, Row[Any]]:
