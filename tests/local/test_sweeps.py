@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from runtap_local.home import Home
-from runtap_local.manage import add_user
+from runtap_local.manage import add_member, add_team, add_user
 from tests.local.client import Client
 from tests.local.sweeping import (
     CREATE_AGENT,
@@ -19,6 +19,7 @@ from tests.local.sweeping import (
     SWEEP_FIELDS,
     SWEEP_WITH_RUNS,
     UPSERT_SWEEP,
+    Sweep,
     create,
     where,
 )
@@ -234,6 +235,19 @@ def test_a_sweep_is_its_owners_alone(client: Client, stranger: Client) -> None:
     )
     assert stranger.post(UPSERT_SWEEP, config=json.dumps(GRID), **names).status_code == 403
     assert sweep.read() == read
+
+
+def test_members_of_a_team_share_its_sweeps(server: LocalServer, client: Client, stranger: Client) -> None:
+    team = "t" + uuid.uuid4().hex[:10]
+    add_team(Home(server.home), team)
+    for one in (client, stranger):
+        add_member(Home(server.home), team, one.entity)
+    mine = Client(server.url, team, client.api_key)
+    sweep = create(mine, GRID)
+    theirs = Sweep(Client(server.url, team, stranger.api_key), sweep.name, [])
+    assert theirs.begin(theirs.agent())[1] != sweep.begin(sweep.agent())[1]
+    theirs.change(state="CANCELED")
+    assert sweep.read()["state"] == "CANCELED" and sweep.read()["runCount"] == 2
 
 
 def test_a_deleted_sweep_sends_its_agents_home_and_leaves_its_runs(client: Client) -> None:

@@ -117,8 +117,11 @@ def test_what_is_wrong_with_a_configuration_is_said(text: str, expected: str) ->
         ("{min: .nan, max: 1}", "parameters.lr.min must be a number, not NaN"),
         ("{min: false, max: 1}", "parameters.lr.min must be a number, not false"),
         ("{min: 0, max: 1.0e+308}", "parameters.lr.max must lie within 1e+300 of 0"),
-        ("{distribution: uniformly, min: 0, max: 1}", "parameters.lr.distribution: 'uniformly' is not known"),
-        ("{distribution: [uniform], min: 0, max: 1}", "parameters.lr.distribution"),
+        ("{distribution: uniformly, min: 0, max: 1}", "'uniformly' is not known; is 'uniform' meant?"),
+        (
+            "{distribution: [7], min: 0, max: 1}",
+            "parameters.lr.distribution: '[7]' is not known; known are beta",
+        ),
         ("{distribution: int_uniform, min: 0.5, max: 1}", "parameters.lr.min must be a whole number"),
         ("{distribution: log_uniform_values, min: 0, max: 1}", "parameters.lr.min must be more than 0"),
         ("{distribution: log_uniform, min: 0, max: 1000}", "log_uniform_values takes the values themselves"),

@@ -4,7 +4,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -95,7 +95,7 @@ def _read_one(item: dict[str, Any], path: tuple[str, ...], warnings: list[str], 
     where = spelled(path)
     for name in item:
         if name not in _KNOWN:
-            warnings.append(f"{where}.{name} is not known and has no effect{_nearest(name)}")
+            warnings.append(f"{where}.{name} is not known and has no effect{_nearest(name, _KNOWN)}")
     kind = _kind(item, where)
     distribution = DISTRIBUTIONS[kind]
     values: dict[str, Any] = {}
@@ -124,8 +124,8 @@ def _kind(item: dict[str, Any], where: str) -> str:
     kind = item.get("distribution")
     if kind is not None:
         if not isinstance(kind, str) or kind not in DISTRIBUTIONS:
-            known = ", ".join(sorted(DISTRIBUTIONS))
-            raise BadRequest(f"{where}.distribution: {str(kind)[:80]!r} is not known; known are {known}")
+            near = _nearest(str(kind), DISTRIBUTIONS) or "; known are " + ", ".join(sorted(DISTRIBUTIONS))
+            raise BadRequest(f"{where}.distribution: {str(kind)[:80]!r} is not known{near}")
         return kind
     if "value" in item and "values" in item:
         raise BadRequest(f"{where} has both 'value' and 'values': give one of them")
@@ -242,6 +242,6 @@ def _shown(value: Any) -> str:
     return f"the text {value[:80]!r} ({_EXPONENTS})"
 
 
-def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, sorted(_KNOWN), 1)
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), 1)
     return f"; is {near[0]!r} meant?" if near else ""
