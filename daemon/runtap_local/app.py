@@ -3,6 +3,7 @@
 Requests are worked off in threads, since SQLite and GraphQL are work, not waiting; only bodies travel on the loop.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -22,7 +23,7 @@ from . import __version__, bodies, filestream, jsontext, transfer
 from .auth import CURE, Viewer, key_from_header
 from .engine import INTERNAL, Engine
 from .exports import Exports, PartPath
-from .faults import BadRequest, Fault, Forbidden, NotFound, Unauthorized
+from .faults import BadRequest, Busy, Fault, Forbidden, NotFound, Unauthorized
 from .http import FILE_ADDRESS
 from .resolvers.context import RequestContext
 from .settings import Settings
@@ -261,6 +262,8 @@ def _answering(kind: str, endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except Fault as fault:
             return _refusal(fault.message, fault.status, fault.code)
+        except asyncio.CancelledError:
+            return _refusal("the server is stopping: send it again", Busy.status, Busy.code)
         except ClientDisconnect:
             return _refusal("the client went away", 400, BadRequest.code)
         except Exception as error:  # noqa: BLE001 - the top of a request

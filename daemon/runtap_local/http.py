@@ -1,9 +1,12 @@
-"""HTTP where the libraries are narrower than we: names of files in addresses, and the answer to what is no HTTP."""
+"""HTTP where the libraries see things otherwise: names of files in addresses, what is no HTTP, and the end of it."""
 
+import asyncio
+import contextlib
 from typing import Final
 
 import h11
 from starlette.convertors import Convertor, register_url_convertor
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from . import jsontext
@@ -46,3 +49,13 @@ class Http(H11Protocol):
             ):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+
+def ended_quietly(app: ASGIApp) -> ASGIApp:
+    """An app whose requests may be cut off when the server stops, which is nothing to be reported."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    return run

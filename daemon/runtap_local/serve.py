@@ -27,7 +27,7 @@ import uvicorn
 from . import __version__, auth
 from .app import LocalServer
 from .home import Home, HomeError, Info, Lock, open_home
-from .http import Http
+from .http import Http, ended_quietly
 from .process import started_mark
 from .settings import Settings
 from .store import exports, files, runs, users
@@ -194,7 +194,7 @@ async def _serve(
         readiness.tell({"ok": True, "url": info.url, "pid": info.pid, "instance": info.instance})
 
     config = uvicorn.Config(
-        server.app(),
+        ended_quietly(server.app()),
         lifespan="off",
         ws="none",
         http=Http,

@@ -25,7 +25,7 @@ QUERY = b'{"query": "{ viewer { id } }"}'
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A user of a server with small limits."""
     home: Path = tmp_path_factory.mktemp("small") / "home"
-    limits = {"max_idle_s": 0.4, "max_file_bytes": 100_000, "max_body_bytes": 200_000, "url_ttl_s": 60}
+    limits = {"max_idle_s": 0.4, "max_file_bytes": 100_000, "max_body_bytes": 200_000, "max_request_s": 1}
     server = start_local_server(home, **limits)
     yield Client(server.url, server.entity, server.api_key)
     server.stop()
@@ -200,6 +200,15 @@ def test_bodies_over_the_limit_are_refused_in_every_form(small: Client) -> None:
         assert response.status_code == 413 and "larger than 100000 bytes" in refusal(response)
     assert small.request("PUT", "/files/local/p/r1/a.txt", data=b"x" * 100_000).status_code == 200
     assert small.run("r1", "fileCount") == {"fileCount": 1}
+
+
+def test_a_document_that_takes_too_long_is_ended(small: Client) -> None:
+    small.upsert("long")
+    for begin in range(0, 6000, 1000):
+        small.log("long", begin, [{"_step": n, "a": n, "b": "x" * 80} for n in range(begin, begin + 1000)])
+    document = 'query Q($s: [JSONString!]!) { project(name: "p") { run(name: "long") { sampledHistory(specs: $s) } } }'
+    specs = [f'{{"keys": ["a", "b"], "minStep": {n}, "samples": 9000}}' for n in range(1000)]
+    assert "took longer than 1 s" in refusal(small.post(document, s=specs))
 
 
 def test_many_slow_requests_leave_room_for_others(client: Client) -> None:

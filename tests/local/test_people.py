@@ -51,6 +51,17 @@ def entrances(client: Client, run_id: str, file_id: str, read: str) -> list[Any]
         me.errors("mutation M($i: StopRunInput!) { stopRun(input: $i) { success } }", i={"id": run_id}),
         me.errors(CREATE, entity=entity, project="p", run="r1", files=["x"]),
         me.query("mutation D($f: [ID!]!) { deleteFiles(input: {files: $f}) { success } }", f=[file_id]),
+        me.errors(
+            'mutation S($e: String!) { upsertSweep(input: {entityName: $e, projectName: "p", '
+            'config: "{method: grid, parameters: {a: {values: [1]}}}"}) '
+            "{ sweep { id } } }",
+            e=entity,
+        ),
+        me.errors(
+            'mutation A($e: String!) { createAgent(input: {host: "h", entityName: $e, projectName: "p", '
+            'sweep: "s"}) { agent { id } } }',
+            e=entity,
+        ),
         me.stream("r1", check=False).status_code,
         me.request("GET", f"{wire}/a.txt").status_code,
         me.request("PUT", f"{wire}/b.txt", data=b"x").status_code,
@@ -75,7 +86,7 @@ def test_what_is_not_yours_is_as_if_it_were_not_there(client: Client, other: Cli
     assert said == json.dumps(absent).replace(nowhere, "E").replace("bm9uZQ==", "ID")
     assert there[:4] == [None, {"models": {"edges": []}}, None, None]
     assert [status for status, _ in there[4:7]] == [404, 404, 403]
-    assert there[8:] == [403, 403, 403, 403]
+    assert [status for status, _ in there[8:10]] == [403, 404] and there[10:] == [403, 403, 403, 403]
     assert client.run("r1", "state fileCount") == {"state": "running", "fileCount": 1}
     assert client.request("GET", f"/files/{client.entity}/p/r1/a.txt").content == b"secret"
 

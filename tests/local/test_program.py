@@ -1,5 +1,7 @@
 """The program: start, stop, status, users; one server per folder whatever happens."""
 
+import base64
+import contextlib
 import json
 import os
 import signal
@@ -301,3 +303,92 @@ def test_status_in_between_disturbs_no_start(home: Path) -> None:
     assert [one.wait(timeout=20) in (0, 3) for one in asking] == [True] * 4
     assert start.returncode == 0, err
     assert LocalServer(home=home, **json.loads(out)).command("status").returncode == 0
+
+
+FULL_DISK = """
+import resource
+import runtap_local.store.database as database
+from runtap_local.cli import main
+
+database._PRAGMAS += ("max_page_count=150",)
+resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, 8 << 20))
+main()
+"""
+
+
+def test_a_full_disk_is_told_and_loses_nothing(home: Path) -> None:
+    command = [sys.executable, "-c", FULL_DISK, "--home", str(home), "serve"]
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [*command, "--ready-fd", str(writer)],
+        env=base_env(home.parent.parent),
+        pass_fds=(writer,),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    with os.fdopen(reader) as ready:
+        told = json.loads(ready.readline())
+    info = json.loads((home / "local.json").read_text())
+    client = Client(told["url"], "local", info["api_key"])
+    client.upsert("r1")
+    row = json.dumps({"_step": 0, "noise": os.urandom(20_000).hex()})
+    taken = 0
+    while True:
+        files = {"wandb-history.jsonl": {"offset": taken, "content": [row]}}
+        response = client.stream("r1", check=False, files=files)
+        if response.status_code != 200:
+            break
+        taken += 1
+        assert taken < 100
+    assert response.status_code == 507 and "disk of the server is full" in response.text
+    status, text = client.errors(
+        "mutation M($i: UpsertBucketInput!) { upsertBucket(input: $i) { inserted } }",
+        i={"name": "r2", "modelName": "p", "notes": "x" * 100_000},
+    )
+    assert status == 507 and "make room" in text
+    upload = client.request("PUT", "/files/local/p/r1/a.bin", data=bytes(9 << 20))
+    assert upload.status_code == 507 and not list((home / "files").glob("*/*"))
+    assert client.run("r1", "historyLineCount fileCount") == {"historyLineCount": taken, "fileCount": 0}
+    process.terminate()
+    assert process.stderr is not None and "Traceback" not in process.communicate(timeout=10)[1]
+    start_local_server(home)  # with room again
+    client.stream("r1", files=files)
+    assert client.run("r1", "historyLineCount") == {"historyLineCount": taken + 1}
+
+
+def test_stopping_in_the_middle_of_requests_leaves_nothing_half_done(home: Path) -> None:
+    server = start_local_server(home)
+    client = Client(server.url, server.entity, server.api_key)
+    client.upsert("r1")
+    host, port = server.url.removeprefix("http://").split(":")
+    token = base64.b64encode(f"api:{server.api_key}".encode()).decode()
+    with contextlib.ExitStack() as stack:
+        for start in ("PUT /files/local/p/r1/a.bin", "POST /files/local/p/r1/file_stream", "POST /graphql"):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            lines = (
+                f"{start} HTTP/1.1",
+                "Host: x",
+                f"Authorization: Basic {token}",
+                "Content-Length: 1000",
+                "",
+                "",
+            )
+            connection.sendall("\r\n".join(lines).encode() + b"half")
+        deadline = time.monotonic() + 5
+        while not list((home / "files").glob("*/*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        server.stop()
+    wait_until_dead(server.pid)
+    assert "Traceback" not in (home / "local.log").read_text()
+    assert not list((home / "files").glob("*/*"))
+    start_local_server(home)
+    assert client.run("r1", "fileCount historyLineCount") == {"fileCount": 0, "historyLineCount": 0}
+
+
+def test_a_folder_that_others_may_read_is_closed(home: Path) -> None:
+    home.mkdir(parents=True, mode=0o755)
+    home.chmod(0o755)
+    start_local_server(home)
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
