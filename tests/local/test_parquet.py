@@ -1,4 +1,4 @@
-"""Histories as Parquet files: their types, their life beside the rows they were made of, and the real client on them."""
+"""Histories as Parquet files: their types, their life beside the rows they were made of, the real client on them."""
 
 import io
 import json
