@@ -2,8 +2,9 @@
 
 import signal
 
-from tests.local.sdk import Program, check_run, finish
+from tests.local.sdk import Program, check_run, finish, wait_until
 
+STATE = 'query S($way: String!) { project(name: "ends") { run(name: $way) { state } } }'
 LINES = [
     ["", "hello"],
     ["", "ünï 漢字 🎉"],
@@ -21,11 +22,16 @@ LINES = [
 
 
 def test_each_way_to_end(program: Program) -> None:
+    def state_of(way: str) -> str | None:
+        project = program.client.query(STATE, way=way)["project"]
+        return project["run"]["state"] if project and project["run"] else None
+
     codes = {"raise": 1, "exit": 3, "finish": 0, "interrupt": -signal.SIGINT, "console": 0, "preempt": 0}
     slow = {way: program.start("ends.py", way) for way in ("console", "preempt")}
+    program.client.project = "ends"
+    wait_until(lambda: state_of("preempt") == "preempting")
     for way, code in codes.items():
         finish(slow.get(way) or program.start("ends.py", way), code=code)
-    program.client.project = "ends"
     found = {way: program.client.run(way, "state exitcode historyLineCount") for way in codes}
     assert {way: (run["state"], run["exitcode"]) for way, run in found.items()} == {
         "raise": ("failed", 1),

@@ -37,6 +37,7 @@ def log() -> dict[str, Any]:
         "first", config=CONFIG, name="ein Lauf", notes="notes ü", tags=["a", "b"], group="g", job_type="j"
     )
     run.define_metric("acc", summary="max")
+    run.define_metric("n", summary="best", goal="maximize")
     run.define_metric("val/*", step_metric="epoch")
     rows: list[dict[str, Any]] = []
     for number in range(50):
