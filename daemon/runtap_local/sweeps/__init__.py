@@ -1,3 +1,3 @@
-"""Sweeps: their configurations, the points they search, and what their agents are told. Decisions only; the rows lie
-in ``store.sweeps``, the wire in ``resolvers.sweeps``.
+"""Sweeps: their configurations, the points they search, and what their agents are told. All of it is pure but
+``running``, which carries decisions out on the rows of ``store.sweeps`` and ``store.trials``.
 """
