@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtap_local import jsontext, parquet
+from runtap_local.settings import SettingsError, load
 from tests.local.client import Client
 from tests.support.local_server import LocalServer, log_run, start_local_server
 
@@ -171,6 +172,18 @@ def test_files_hold_what_the_rows_hold(rows: list[dict[str, Any]]) -> None:
     wanted = [{key: value for key, value in row.items() if value is not None} for row in wanted]
     found = [{key: cleaned(value) for key, value in row.items()} for row in rows_of(pq.read_table(sink))]
     assert same(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "on"), [("1", True), ("on", True), ("True", True), ("0", False), ("", False)]
+)
+def test_exports_are_switched_on(text: str, on: bool, tmp_path: Path) -> None:
+    assert load(tmp_path, {"RUNTAP_LOCAL_PARQUET": text}).parquet is on
+    assert load(tmp_path, {}).parquet is False
+    with pytest.raises(SettingsError, match="RUNTAP_LOCAL_PARQUET must be 1 or 0, not 'x'"):
+        load(tmp_path, {"RUNTAP_LOCAL_PARQUET": "x"})
+    with pytest.raises(SettingsError, match="parquet_rows must be more than 0"):
+        load(tmp_path, {"RUNTAP_LOCAL_PARQUET_ROWS": "0"})
 
 
 def test_a_finished_run_is_exported_in_parts(owner: Client, exporting: LocalServer) -> None:

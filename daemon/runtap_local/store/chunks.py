@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 MAX_LINES: Final = 128
-"""The most lines of a chunk. Who appends writes the last chunk anew, so this bounds what an append costs."""
+"""The most lines of a chunk. Who appends writes the last chunk anew, so this bounds what an append costs. It may grow,
+but readers count on no chunk that was ever written being longer."""
 
 _MAX_BYTES: Final = 64 * 1024
 _LEVEL: Final = 1  # a tenth larger than with the default, at four times the speed
