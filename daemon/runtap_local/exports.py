@@ -6,6 +6,7 @@ Whoever asks meanwhile is told of no parts, which sends readers to the rows them
 
 import contextlib
 import logging
+import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from itertools import islice
@@ -26,6 +27,7 @@ from .store.exports import Part
 from .store.lines import Stream
 
 _LOG = logging.getLogger(__name__)
+_MAX_JOBS: Final = 8
 _UNFINISHED: Final = frozenset({"running", "pending", "preempting"})
 
 
@@ -53,15 +55,21 @@ class Exports:
         self._lock = Lock()  # guards the jobs; nothing is done under it but to look and to note
         self._working = Lock()  # one export at a time leaves the rest of the machine to those who log
 
-    def paths(self, run: Row[Any]) -> list[PartPath]:
+    def deadline(self) -> float:
+        """Until when a request that begins now may wait for parts, however many runs it asks for."""
+        return time.monotonic() + self._patience_s
+
+    def paths(self, run: Row[Any], until: float) -> list[PartPath]:
         """The parts of the run as it is now; none while it runs, without history, or where exports are off."""
         if not self._settings.parquet or run.state in _UNFINISHED:
             return []
         parts = self._known(run.pk)
         if parts is None:
-            with contextlib.suppress(FutureTimeout):
-                self._job(run.pk).result(self._patience_s)
-            parts = self._known(run.pk)
+            job = self._job(run.pk)
+            if job is not None:
+                with contextlib.suppress(FutureTimeout):
+                    job.result(max(0.0, until - time.monotonic()))
+                parts = self._known(run.pk)
         names = [f"{part.blob}.parquet" for part in parts or ()]
         return [PartPath(run.entity, run.project_name, run.name, name) for name in names]
 
@@ -83,10 +91,11 @@ class Exports:
         current = all(part.revision == wanted for part in parts)
         return parts if current and (parts or not wanted) else None
 
-    def _job(self, run_pk: int) -> Future[None]:
+    def _job(self, run_pk: int) -> Future[None] | None:
+        """The work on a run's parts, begun now unless there is enough of it already."""
         with self._lock:
             job = self._jobs.get(run_pk)
-            if job is None:
+            if job is None and len(self._jobs) < _MAX_JOBS:
                 job = self._jobs[run_pk] = Future()
                 Thread(target=self._work, args=(run_pk, job), daemon=True).start()
             return job

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Event
+from threading import Event, active_count
 from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import Row
 
-from runtap_local.exports import Exports
+from runtap_local.exports import Exports, PartPath
 from runtap_local.faults import NotFound
 from runtap_local.settings import Settings
 from runtap_local.store import lines, projects, runs, users
@@ -62,6 +62,10 @@ class World:
         with self.database.read() as connection:
             return runs.by_pk(connection, self.pk)
 
+    def paths(self) -> list[PartPath]:
+        """The parts of the run as it is, as a request asks for them."""
+        return self.exports.paths(self.run(), self.exports.deadline())
+
     def append(self) -> None:
         """Another row."""
         with self.database.write() as connection:
@@ -77,7 +81,7 @@ class World:
         """The steps in the parts, once there are any."""
         found: list[int] = []
         while not found:
-            for path in self.exports.paths(self.run()):
+            for path in self.paths():
                 found += pq.read_table(self.exports.find(path)).column("_step").to_pylist()
         return found
 
@@ -93,21 +97,41 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_who_asks_does_not_wait_for_long(world: World) -> None:
     for _ in range(3):
-        assert world.exports.paths(world.run()) == []
+        assert world.paths() == []
     assert world.blobs.begun.wait(20)
     with world.database.write() as connection:  # nor does who writes
         runs.change(connection, world.pk, 5, {"notes": "n"})
     world.blobs.go.set()
     assert world.steps() == list(range(10))
     assert world.blobs.count() == 3
-    assert world.exports.paths(world.run()) == world.exports.paths(world.run()) != []
+    assert world.paths() == world.paths() != []
+
+
+def test_many_runs_at_once_make_no_crowd(world: World) -> None:
+    with world.database.write() as connection:
+        pks = [
+            runs.create(connection, world.project_pk, f"r{n}", world.user_pk, 1, {"state": "finished"})
+            for n in range(40)
+        ]
+        for pk in pks:
+            lines.put(connection, pk, Stream.HISTORY, [Line(0, 0, '{"a": 1}')])
+    before, until = active_count(), world.exports.deadline()
+    with world.database.read() as connection:
+        rows = [runs.by_pk(connection, pk) for pk in pks]
+    assert [world.exports.paths(row, until) for row in rows] == [[]] * 40
+    assert active_count() - before <= 8
+    world.blobs.go.set()
+    for row in rows:
+        while not world.exports.paths(row, world.exports.deadline()):
+            pass
+    assert world.blobs.count() == 40
 
 
 @pytest.mark.parametrize(("meanwhile", "rows"), [(World.append, 11), (World.delete, 10)])
 def test_what_was_written_meanwhile_is_not_missing(
     world: World, meanwhile: Callable[[World], None], rows: int
 ) -> None:
-    assert world.exports.paths(world.run()) == []
+    assert world.paths() == []
     assert world.blobs.begun.wait(20)
     meanwhile(world)
     world.blobs.go.set()
@@ -122,7 +146,7 @@ def test_a_history_that_cannot_be_exported_is_read_line_by_line(
     made.blobs.go.set()
     with made.database.write() as connection:
         lines.put(connection, made.pk, Stream.HISTORY, [Line(9, 9, "no JSON")])
-    assert made.exports.paths(made.run()) == []
+    assert made.paths() == []
     assert "exporting a history failed" in caplog.text
     assert made.blobs.count() == 0
     made.database.close()
@@ -131,7 +155,7 @@ def test_a_history_that_cannot_be_exported_is_read_line_by_line(
 def test_parts_are_found_by_their_names_only(tmp_path: Path) -> None:
     made = World(tmp_path, patience_s=20)
     made.blobs.go.set()
-    path = made.exports.paths(made.run())[0]
+    path = made.paths()[0]
     assert made.exports.find(path).is_file()
     for changes in ({"name": "x.parquet"}, {"run": "other"}, {"entity": "bob"}, {"name": "../../local.db"}):
         parts = {"entity": "ann", "project": "p", "run": "r", "name": path.name} | changes
@@ -139,5 +163,5 @@ def test_parts_are_found_by_their_names_only(tmp_path: Path) -> None:
             made.exports.find(type(path)(**parts))
     with made.database.write() as connection:
         runs.change(connection, made.pk, 9, {"state": "running"})
-    assert made.exports.paths(made.run()) == []
+    assert made.paths() == []
     made.database.close()

@@ -152,7 +152,8 @@ def _parquet(run: Row[Any], info: Info, liveKeys: list[str] | None = None) -> di
     twice that stand in one page with live ones.
     """
     context = context_of(info)
-    paths = context.exports.paths(run)
+    until = context.once("exports", context.exports.deadline)
+    paths = context.exports.paths(run, until)
     return {"parquetUrls": [context.file_url(path, "read") for path in paths], "liveData": []}
 
 
