@@ -25,7 +25,7 @@ from .costs import Costs
 from .faults import BadRequest
 from .settings import Settings
 
-_KEPT: Final = 256
+_KEPT_CHARACTERS: Final = 256 * 1024  # parsed, they take a hundred times as much memory
 _MAX_TOKENS: Final = 20_000
 _NOT_CODE: Final = re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n]|\\.)*"|#[^\n]*')
 """Strings and comments, in which brackets mean nothing."""
@@ -77,8 +77,9 @@ class Documents:
         made = self._prepare(text)
         with self._lock:
             self._kept[text] = made
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            size = sum(map(len, self._kept))
+            while size > _KEPT_CHARACTERS:
+                size -= len(self._kept.popitem(last=False)[0])
         return made
 
     def check(

@@ -110,4 +110,6 @@ def child_environment() -> dict[str, str]:
     if here not in paths and here != sysconfig.get_path("purelib"):
         paths.insert(0, here)
     environ["PYTHONPATH"] = os.pathsep.join(paths)
+    # Each thread would keep a heap of its own for good; large requests come seldom, and their memory can be shared.
+    environ.setdefault("MALLOC_ARENA_MAX", "2")
     return environ
