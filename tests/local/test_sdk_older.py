@@ -13,7 +13,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # What 0.19 says of itself, whatever the server.
 HARMLESS = (
     "GraphQL client is nil, skipping feature loading",
-    "processOutgoingData: flush error",
     "error creating symlink",
 )
 MEDIA = ("html", "hist", "image", "table")

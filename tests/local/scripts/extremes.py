@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+
 from tests.local.scripts import kit
 
 FILES = 400
