@@ -73,12 +73,16 @@ def name_argument(name: str) -> Callable[[F], F]:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """What goes wrong with the database or with what was asked for is told in one line."""
+    from sqlalchemy.exc import DBAPIError
+
     from .store.database import DatabaseError
 
     try:
         yield
     except (Fault, DatabaseError) as error:
         raise click.ClickException(str(error)) from None
+    except DBAPIError as error:
+        raise click.ClickException(f"cannot use the database: {error.orig}") from None
 
 
 def print_json(value: Any) -> None:

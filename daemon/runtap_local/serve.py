@@ -259,4 +259,5 @@ async def _watch_for_crashes(server: LocalServer, started_us: int) -> None:
 def set_up_logging() -> None:
     """Log to standard error, which is the log file of a detached server."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Its warnings are about what clients send: whoever sends nonsense could fill the disk with them.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)

@@ -1,6 +1,7 @@
 """Users and teams: who sees what, from when and until when, on the wire and in the real SDK."""
 
 import json
+import sqlite3
 import uuid
 from pathlib import Path
 from typing import Any
@@ -305,3 +306,15 @@ def test_the_real_sdk_in_a_team(
     assert told["refused"] == [False, False, None] and "user add NAME" in told["create_user"]
     assert told["foreign"].replace(stranger, "never-was") == told["nowhere"]
     assert told["wrong"][0] == "AuthenticationError" and "API key" in told["wrong"][1]
+
+
+def test_trouble_with_the_database_is_one_line(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    run_command(home, "user", "add", "ann")
+    with sqlite3.connect(home / "local.db") as database:
+        database.execute("DROP TABLE api_keys")
+        database.execute("CREATE VIEW api_keys AS SELECT 1 AS pk")
+    database.close()
+    failed = run_command(home, "user", "list", check=False)
+    assert failed.returncode == 1 and "cannot use the database" in failed.stderr
+    assert len(failed.stderr.strip().splitlines()) == 1
