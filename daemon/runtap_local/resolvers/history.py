@@ -65,7 +65,10 @@ def _sample(run: Row[Any], info: Info, spec: dict[str, Any]) -> list[dict[str, A
     needles = [needle for needle in map(_needle, keys) if needle]
     steps, found = [], []
     for step, _, text in placed:
-        if all(needle in text for needle in needles):
+        for needle in needles:
+            if needle not in text:
+                break
+        else:
             row = _picked(jsontext.embedded(text), step, keys)
             if row is not None:
                 steps.append(step)
@@ -89,6 +92,14 @@ def _whole(value: float | None) -> int | None:
 
 
 def _picked(row: Any, step: int, keys: list[str]) -> dict[str, Any] | None:
+    try:
+        return {key: row[key] for key in keys}
+    except KeyError:
+        return _searched(row, step, keys)
+
+
+def _searched(row: Any, step: int, keys: list[str]) -> dict[str, Any] | None:
+    """The same for keys that may stand deeper in the row."""
     picked = {}
     for key in keys:
         value = row.get(key, _MISSING)
