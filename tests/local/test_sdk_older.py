@@ -7,7 +7,7 @@ import pytest
 from tests.local.older import older_sdk
 from tests.local.sdk import Program, check_run, finish
 
-# The last that has no Go core by default, and the last but one of the generations with it before 0.31.
+# One that logs from Python, and one whose logging half is a Go program, as that of the newer ones is.
 VERSIONS = ("0.17.0", "0.19.11")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # What 0.19 says of itself, whatever the server.
