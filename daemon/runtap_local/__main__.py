@@ -1,6 +1,6 @@
 """``python -m runtap_local``."""
 
-from .cli import main
+from .program.cli import main
 
 if __name__ == "__main__":
     main()

@@ -19,20 +19,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from . import __version__, bodies, filestream, jsontext, transfer
+from . import __version__, jsontext
 from .auth import CURE, Viewer, key_from_header
-from .engine import INTERNAL, Engine
-from .exports import Exports, PartPath
 from .faults import BadRequest, Busy, Fault, Forbidden, NotFound, Unauthorized
-from .http import FILE_ADDRESS
-from .resolvers.context import RequestContext
+from .graphql.engine import INTERNAL, Engine
+from .graphql.resolvers.context import RequestContext
+from .histories import filestream
+from .histories.exports import Exports, PartPath
+from .http import bodies, transfer
+from .http.protocol import FILE_ADDRESS
+from .http.signing import Direction, FilePath, Signer
+from .http.threads import Threads
 from .settings import Settings
-from .signing import Direction, FilePath, Signer
 from .store import runs, users
 from .store.blobs import DiskBlobs
 from .store.database import Database, fault_of
 from .sweeps.running import run_ended
-from .threads import Threads
 from .times import now_us
 
 _LOG = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import psutil
 
-from runtap_local.home import Home
+from runtap_local.program.home import Home
 from runtap_local.store import projects, runs
 from runtap_local.store.database import Database
 from runtap_local.store.users import by_key

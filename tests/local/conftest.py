@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runtap_local.home import Home
-from runtap_local.manage import add_user
+from runtap_local.program.home import Home
+from runtap_local.program.manage import add_user
 from tests.local.client import Client
 from tests.local.sdk import Program
 from tests.support.local_server import LocalServer, start_local_server

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtap_local.merging import merged_config
+from runtap_local.graphql.merging import merged_config
 from runtap_local.settings import Settings, SettingsError, load
 from tests.local.client import Client
 from tests.support.local_server import start_local_server

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runtap_local.refusals import ARTIFACTS
+from runtap_local.graphql.refusals import ARTIFACTS
 from tests.local.client import Client
 from tests.local.documents import reads_031, writes_031
 from tests.local.documents.reads_031 import FILE_ANSWER, FILE_QUERY, VIEWER, VIEWER_FIELDS

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from graphql import ExecutionResult, GraphQLError, build_schema, execute_sync, parse
 
-from runtap_local.execution import QuickExecutor
+from runtap_local.graphql.execution import QuickExecutor
 
 SCHEMA = build_schema("""
 scalar Raw

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import Row
 
-from runtap_local.exports import Exports, PartPath
 from runtap_local.faults import NotFound
+from runtap_local.histories.exports import Exports, PartPath
 from runtap_local.settings import Settings
 from runtap_local.store import lines, projects, runs, users
 from runtap_local.store.blobs import DiskBlobs

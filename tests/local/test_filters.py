@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from runtap_local.home import Home
-from runtap_local.manage import add_user
+from runtap_local.program.home import Home
+from runtap_local.program.manage import add_user
 from runtap_local.store.database import Database
 from runtap_local.store.tables import projects, runs
 from runtap_query import resolve_column

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from click.testing import CliRunner, Result
 
-from runtap_local.cli import cli
+from runtap_local.program.cli import cli
 from tests.local.client import UPSERT, Client
 from tests.local.hostile import head, raw, refusal
 from tests.local.test_files import CREATE, FILES

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtap_local.like import parse_like
+from runtap_local.graphql.like import parse_like
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import insert, select
 
 from runtap_local import jsontext
-from runtap_local.home import Home
 from runtap_local.ids import cursor
+from runtap_local.program.home import Home
 from runtap_local.store.database import Database
 from runtap_local.store.tables import projects, runs
 from tests.local.client import Client

@@ -14,7 +14,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtap_local import jsontext, parquet
+from runtap_local import jsontext
+from runtap_local.histories import parquet
 from runtap_local.settings import SettingsError, load
 from tests.local.client import Client
 from tests.support.local_server import LocalServer, log_run, start_local_server

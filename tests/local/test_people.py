@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runtap_local import manage
-from runtap_local.home import Home
+from runtap_local.program import manage
+from runtap_local.program.home import Home
 from tests.local.client import Client
 from tests.local.test_files import CREATE, FILES
 from tests.support.local_server import LocalServer, log_run, run_command

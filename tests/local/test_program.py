@@ -308,7 +308,7 @@ def test_status_in_between_disturbs_no_start(home: Path) -> None:
 FULL_DISK = """
 import resource
 import runtap_local.store.database as database
-from runtap_local.cli import main
+from runtap_local.program.cli import main
 
 database._PRAGMAS += ("max_page_count=150",)
 resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, 8 << 20))

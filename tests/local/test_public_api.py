@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runtap_local.refusals import ARTIFACTS
+from runtap_local.graphql.refusals import ARTIFACTS
 from tests.local.documents.runs import new_user
 from tests.local.sdk import Program
 from tests.support.local_server import LocalServer

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtap_local import filestream
+from runtap_local.histories import filestream
+from runtap_local.histories.keystats import Keys, add_rows, remove_rows
 from runtap_local.jsontext import dumps, loads
-from runtap_local.keystats import Keys, add_rows, remove_rows
 from runtap_local.store import lines, projects, runs, users
 from runtap_local.store.database import Database
 from runtap_local.store.lines import Stream

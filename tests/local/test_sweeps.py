@@ -8,8 +8,8 @@ import uuid
 import pytest
 import yaml
 
-from runtap_local.home import Home
-from runtap_local.manage import add_member, add_team, add_user
+from runtap_local.program.home import Home
+from runtap_local.program.manage import add_member, add_team, add_user
 from tests.local.client import Client
 from tests.local.sweeping import (
     CREATE_AGENT,

@@ -17,8 +17,8 @@ from runtap.v1 import daemon_pb2 as daemon_pb
 from runtap.v1 import daemon_pb2_grpc as daemon_rpc
 from runtap.v1 import runs_pb2 as pb
 from runtap.v1 import writes_pb2 as wpb
-from runtap_local.home import Home
-from runtap_local.manage import add_user
+from runtap_local.program.home import Home
+from runtap_local.program.manage import add_user
 from tests.local.client import Client
 from tests.support.daemon import Daemon, eventually
 from tests.support.local_server import LocalServer

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select
 
-from ..sampling import evenly
+from ..histories.sampling import evenly
 from .chunks import MAX_LINES, Line, Placed, cut, pack, steps_of, texts_of, unpack
 from .tables import chunks
 

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
 
-from ..names import invent
 from .moments import later
+from .names import invent
 from .tables import chunks, exports, files, projects, runs, users
 
 HEAVY: Final = frozenset({"config", "summary_metrics", "system_metrics", "history_keys"})

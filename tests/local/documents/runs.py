@@ -5,8 +5,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtap_local.home import Home
-from runtap_local.manage import add_user
+from runtap_local.program.home import Home
+from runtap_local.program.manage import add_user
 from tests.local.client import Client
 from tests.local.documents.shapes import Json, Null, Shape, moment, whole
 from tests.support.local_server import LocalServer
