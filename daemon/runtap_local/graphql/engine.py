@@ -15,7 +15,6 @@ from graphql import (
     assert_valid_schema,
     build_schema,
     execute_sync,
-    version_info,
 )
 from sqlalchemy import Connection
 
@@ -27,6 +26,7 @@ from ..settings import Settings
 from ..store.database import Database, fault_of
 from ..store.remembered import Remembered
 from .documents import Documents, InvalidDocument
+from .execution import QuickExecutor
 from .refusals import refusal
 from .resolvers import alerts, artifacts, files, history, people, projects, run_writes, runs, sweeps
 from .resolvers.context import RequestContext
@@ -51,7 +51,6 @@ class Engine:
         self._schema = make_schema()
         self._documents = Documents(self._schema, settings)
         self._remembered = Remembered()
-        self._options = _options()
 
     def execute(
         self,
@@ -107,7 +106,7 @@ class Engine:
                     context_value=made,
                     variable_values=variables or {},
                     operation_name=name,
-                    **self._options,
+                    executor_class=QuickExecutor,
                 )
                 if result.errors:
                     raise Rollback
@@ -158,15 +157,6 @@ def shortened(message: str) -> str:
     return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
 
 
-def _options() -> dict[str, Any]:
-    """How documents are executed. graphql-core 3.2 has other insides: there it works at its own pace."""
-    if version_info < (3, 3):
-        return {}
-    from .execution import QuickExecutor
-
-    return {"executor_class": QuickExecutor}
-
-
 def make_schema() -> GraphQLSchema:
     """The schema of the files, with a resolver on each field that has one of its own."""
     parts = sorted(Path(__file__).with_name("schema").glob("*.graphql"))
@@ -187,11 +177,7 @@ def make_schema() -> GraphQLSchema:
 
 def _scalar(kind: Any, read: Callable[[Any], Any], write: Callable[[Any], Any]) -> None:
     assert isinstance(kind, GraphQLScalarType)
-    for reader, writer in (("parse_value", "serialize"), ("coerce_input_value", "coerce_output_value")):
-        if hasattr(kind, reader):
-            setattr(kind, reader, read)
-        if hasattr(kind, writer):
-            setattr(kind, writer, write)
+    kind.coerce_input_value, kind.coerce_output_value = read, write
 
 
 def _json_string(value: Any) -> str:
