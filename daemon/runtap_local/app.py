@@ -26,7 +26,7 @@ from .graphql.engine import INTERNAL, Engine
 from .graphql.resolvers.context import RequestContext
 from .histories import filestream
 from .histories.exports import Exports, PartPath
-from .http import bodies, transfer
+from .http import bodies, pages, transfer
 from .http.protocol import FILE_ADDRESS
 from .http.signing import Direction, FilePath, Signer
 from .http.threads import Threads
@@ -39,10 +39,7 @@ from .times import now_us
 
 _LOG = logging.getLogger(__name__)
 _LARGE = 256 * 1024
-_NO_PAGES = (
-    "This is runtap's local server. It keeps runs but has no web pages.\n"
-    "Look at them on the command line, for instance with: runtap runs <entity>/<project>\n"
-)
+_NO_SNIFF = {"x-content-type-options": "nosniff"}
 _HOST = re.compile(r"[A-Za-z0-9.\-_\[\]:]{1,255}")
 T = TypeVar("T")
 
@@ -290,7 +287,7 @@ def _refusal(message: str, status: int, code: str) -> Response:
 async def _no_such_page(request: Request, _error: Exception) -> Response:
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         # Somebody follows the link that the SDK prints for a run.
-        return PlainTextResponse(_NO_PAGES, 404)
+        return PlainTextResponse(pages.page(request.scope["path"]), 404, _NO_SNIFF)
     # 404 for a wrong method as well: the SDK repeats a 405 twenty times.
     return _refusal(f"this server has no {request.method} {request.url.path[:200]}", 404, NotFound.code)
 

@@ -206,8 +206,21 @@ def test_unknown_pages_and_methods_are_not_found(client: Client) -> None:
 
 
 def test_people_who_follow_a_link_are_told_where_to_look(client: Client) -> None:
-    response = client.request("GET", "/local/p/runs/r1", auth=None, headers={"Accept": "text/html,*/*"})
-    assert response.status_code == 404 and "no web pages" in response.text
+    shown = {
+        "/ada/p%20%C3%B6/runs/r1": 'api.run("ada/p ö/r1")',
+        "/ada/p/sweeps/s1": 'api.sweep("ada/p/s1")',
+        "/ada/p": 'api.runs("ada/p")',
+        "/ada/p/workspace": 'api.runs("ada/p")',
+        "/authorize": "local.json",
+        "/": 'api.runs("<entity>/<project>")',
+        "/a/p/runs/%0Aevil": 'api.runs("<entity>/<project>")',
+        f"/a/p/runs/{'x' * 1000}": 'api.runs("<entity>/<project>")',
+    }
+    for path, text in shown.items():
+        response = client.request("GET", path, auth=None, headers={"Accept": "text/html,*/*"})
+        assert response.status_code == 404 and "no web pages" in response.text, path
+        assert text in response.text, path
+        assert response.headers["content-type"] == "text/plain; charset=utf-8"
 
 
 def test_operations_are_counted_by_their_name_in_the_document(client: Client) -> None:
