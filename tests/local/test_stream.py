@@ -168,6 +168,13 @@ def test_the_end_of_a_run(client: Client) -> None:
     assert client.run("good", "state exitcode") == {"state": "running", "exitcode": None}
 
 
+def test_a_run_that_ends_right_after_its_preemption_was_preempted(client: Client) -> None:
+    for name, code, state in (("preempted", 1, "preempted"), ("done", 0, "finished")):
+        client.upsert(name)
+        client.stream(name, preempting=True, complete=True, exitcode=code)  # as the SDK sends both at once
+        assert client.run(name, "state") == {"state": state}
+
+
 def test_resuming_clients_learn_where_to_go_on(client: Client) -> None:
     client.upsert(
         "r1", config={"_wandb": {"value": {"t": {"1": [1]}, "cli_version": "0"}}, "lr": {"value": 1}}

@@ -120,7 +120,7 @@ def apply(connection: Connection, run: Row[Any], request: StreamRequest, now: in
 def _state(run: Row[Any], request: StreamRequest) -> dict[str, Any]:
     if request.complete:
         # A run that announced its preemption and then failed was preempted: a sweep takes it up again.
-        failed = "preempted" if run.state == "preempting" else "failed"
+        failed = "preempted" if request.preempting or run.state == "preempting" else "failed"
         state = failed if request.exit_code else "finished"
         return {"state": state, "exit_code": request.exit_code, "stop_requested": False}
     if request.preempting:
