@@ -75,7 +75,11 @@ def test_what_is_no_http_is_refused(client: Client, name: str, request_bytes: by
         (("Transfer-Encoding: chunked",), b"zz\r\nx\r\n", "Invalid HTTP"),
         (("Content-Encoding: br", "Content-Length: 1"), b"x", "Content-Encoding 'br'"),
         (("Content-Encoding: gzip", "Content-Length: 1"), b"x", "not valid gzip"),
-        (("Content-Encoding: gzip", "Content-Length: 10"), gzip.compress(QUERY, mtime=0)[:10], "not valid gzip"),
+        (
+            ("Content-Encoding: gzip", "Content-Length: 10"),
+            gzip.compress(QUERY, mtime=0)[:10],
+            "not valid gzip",
+        ),
         (("Content-Length: 99999999999999999999999",), b"", "Invalid HTTP"),
         (("Content-Length: 999999999999",), b"", "larger than"),
         (("Content-Length: 0",), b"", "not valid JSON"),
