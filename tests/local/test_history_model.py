@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from runtap_local.histories import parquet
-from runtap_local.histories.sampling import evenly
 from runtap_local.store import lines, projects, runs, users
 from runtap_local.store.chunks import MAX_LINES, Line, cut, pack, steps_of
 from runtap_local.store.database import Database
 from runtap_local.store.lines import Stream
+from runtap_local.store.sampling import evenly
 
 
 @contextmanager

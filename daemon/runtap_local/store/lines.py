@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select
 
-from ..histories.sampling import evenly
 from .chunks import MAX_LINES, Line, Placed, cut, pack, steps_of, texts_of, unpack
+from .sampling import evenly
 from .tables import chunks
 
 __all__ = ["Line", "Stream"]

@@ -8,10 +8,10 @@ from sqlalchemy import Row
 
 from ... import jsontext
 from ...faults import BadRequest
-from ...histories.sampling import evenly
 from ...ids import cursor, split_cursor
 from ...store import lines
 from ...store.lines import Stream
+from ...store.sampling import evenly
 from .context import MAX_PAGE, Info, context_of
 
 _DEFAULT_SAMPLES = 500
