@@ -7,9 +7,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from runtap_local.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DAEMON = ROOT / "daemon"
@@ -151,3 +154,24 @@ def test_environment_variables_are_documented() -> None:
         used |= set(re.findall(r'"(RUNTAP_[A-Z_]+)"', path.read_text()))
     assert used, "the test looks in the wrong place"
     assert {name for name in used if name not in pages and not name.endswith("_")} == set()
+
+
+def test_settings_of_the_local_server_are_documented_with_their_defaults() -> None:
+    page = (ROOT / "daemon/runtap_local/README.md").read_text()
+    shown = {}
+    for names, default in re.findall(r"^\| (`RUNTAP_LOCAL_.*?) \| .* \| (.+?) \|$", page, re.M):
+        shown.update(zip(re.findall(r"`(\w+)`", names), map(_read, default.split(", ")), strict=True))
+    known = {
+        f"RUNTAP_LOCAL_{one.name.upper()}": one.default for one in fields(Settings) if one.name != "home"
+    }
+    assert shown == known
+
+
+def _read(shown: str) -> str | float:
+    """A default as the page shows it."""
+    number, _, unit = shown.strip("`").partition(" ")
+    return (
+        int(number) * {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[unit]
+        if number.isdecimal()
+        else number
+    )
