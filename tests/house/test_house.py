@@ -158,7 +158,7 @@ def test_environment_variables_are_documented() -> None:
 
 def test_settings_of_the_local_server_are_documented_with_their_defaults() -> None:
     page = (ROOT / "daemon/runtap_local/README.md").read_text()
-    shown = {}
+    shown: dict[str, str | int] = {}
     for names, default in re.findall(r"^\| (`RUNTAP_LOCAL_.*?) \| .* \| (.+?) \|$", page, re.M):
         shown.update(zip(re.findall(r"`(\w+)`", names), map(_read, default.split(", ")), strict=True))
     known = {
@@ -167,7 +167,7 @@ def test_settings_of_the_local_server_are_documented_with_their_defaults() -> No
     assert shown == known
 
 
-def _read(shown: str) -> str | float:
+def _read(shown: str) -> str | int:
     """A default as the page shows it."""
     number, _, unit = shown.strip("`").partition(" ")
     return (
