@@ -6,6 +6,7 @@ when one of its items does; a bool is no number; ordering compares numbers with 
 
 from __future__ import annotations
 
+import math
 import operator as compare
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -115,6 +116,8 @@ def _test(column: Column, operator: str, operand: Any) -> Test:
 
 
 def _value_test(operator: str, operand: Any, spelled: bool = False) -> Test:
+    if spelled:
+        operator, operand = _both_spellings(operator, operand)
     if operator in ORDERING:
         return (
             _text_order(operator, operand) if isinstance(operand, str) else _order(operator, operand, spelled)
@@ -185,6 +188,25 @@ def _equals(operand: Any) -> Test:
         _same(value, operand)
         or (isinstance(value, list | tuple) and any(_same(item, operand) for item in value))
     )
+
+
+def _both_spellings(operator: str, operand: Any) -> tuple[str, Any]:
+    """A number that strict JSON does not have is one value, as a number and as text, in filters as in runs."""
+    if operator in ORDERING and isinstance(operand, str):
+        return operator, SPELLED_NUMBERS.get(operand, operand)
+    if operator == "$in":
+        return operator, tuple(spelling for item in operand for spelling in _spellings(item))
+    if operator == "$eq" and len(spellings := _spellings(operand)) > 1:
+        return "$in", spellings
+    return operator, operand
+
+
+def _spellings(operand: Any) -> tuple[Any, ...]:
+    if isinstance(operand, str) and operand in SPELLED_NUMBERS:
+        return operand, SPELLED_NUMBERS[operand]
+    if isinstance(operand, float) and not math.isfinite(operand):
+        return operand, "NaN" if operand != operand else "Infinity" if operand > 0 else "-Infinity"
+    return (operand,)
 
 
 def _any_of(operands: tuple[Any, ...]) -> Test:

@@ -222,6 +222,23 @@ def test_nan_equals_itself_and_spelled_numbers_order() -> None:
     assert not ours({"config.a": {"$gt": -math.inf}}, config(a="NaN"))
 
 
+@pytest.mark.parametrize(
+    ("text", "number"), [("NaN", math.nan), ("Infinity", math.inf), ("-Infinity", -math.inf)]
+)
+def test_a_number_that_json_does_not_have_is_found_by_either_spelling(text: str, number: float) -> None:
+    """Clients that send strict JSON can only write the text, and runs hold what their SDK sent."""
+    for value in (text, number, [1, number]):
+        for operand in (text, number):
+            assert ours({"config.a": operand}, config(a=value))
+            assert ours({"config.a": {"$in": [1000, operand]}}, config(a=value))
+            assert not ours({"config.a": {"$ne": operand}}, config(a=value))
+    for operand in (text, number):
+        assert not ours({"config.a": operand}, config(a=1)) and not ours({"config.a": operand}, {})
+        assert ours({"config.a": {"$gt": operand}}, config(a=1)) is (number == -math.inf)
+        assert ours({"config.a": {"$lt": operand}}, config(a=1)) is (number == math.inf)
+    assert not ours({"group": text}, {"group": number}) and ours({"group": text}, {"group": text})
+
+
 def test_patterns_are_re2() -> None:
     """The real servers use RE2. Where Python's patterns, which are mongomock's, mean something else:"""
     line = config(a="x\n")
