@@ -54,7 +54,7 @@ def serve(setup: Setup, port: int | None, ready_fd: int | None) -> None:
 @click.pass_obj
 def start(setup: Setup, port: int | None, as_json: bool) -> None:
     """Start the server in the background, unless it runs already, and say how to reach it."""
-    info = _managed(lambda: process.start(setup.home(), setup.settings, port))
+    info = _managed(lambda: process.start(setup.home(), setup.settings, port, _say))
     if as_json:
         print_json(_reach(info))
         return
@@ -129,6 +129,10 @@ for people in (people_cli.user, people_cli.team, people_cli.member):
 
 def _reach(info: Info) -> dict[str, Any]:
     return {"url": info.url, "api_key": info.api_key, "entity": info.entity, "pid": info.pid}
+
+
+def _say(text: str) -> None:
+    click.echo(f"{text} ...", err=True)  # what is printed otherwise may be for programs
 
 
 def _managed(action: Any) -> Any:

@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..settings import Settings, child_environment
 from .home import Home, Info, Lock
 
 _POLL_S: Final = 0.02
+_PATIENCE_S: Final = 3600.0
 _MAX_LOG: Final = 5 * 1024 * 1024
 
 
@@ -31,8 +33,8 @@ def started_mark(pid: int) -> str | None:
     return None if values[0] == "Z" else values[19]  # a zombie has ended; only its parent does not know yet
 
 
-def start(home: Home, settings: Settings, port: int | None) -> Info:
-    """Make sure that a server serves the folder and answer how to reach it."""
+def start(home: Home, settings: Settings, port: int | None, say: Callable[[str], None]) -> Info:
+    """Make sure that a server serves the folder and answer how to reach it; ``say`` is told of what takes long."""
     deadline = time.monotonic() + settings.start_deadline_s
     lock = home.starting_lock()
     try:
@@ -45,7 +47,7 @@ def start(home: Home, settings: Settings, port: int | None) -> Info:
                     f"then start it with --port {port}"
                 )
             return running
-        _spawn(home, settings, port, deadline)
+        _spawn(home, settings, port, deadline, say)
         info = home.info()
         if info is None or info.pid is None:
             raise ProcessError(f"the server ended right after its start: see {home.log}")
@@ -121,7 +123,9 @@ def _acquire(lock: Lock, deadline: float, message: str) -> None:
         time.sleep(_POLL_S)
 
 
-def _spawn(home: Home, settings: Settings, port: int | None, deadline: float) -> None:
+def _spawn(
+    home: Home, settings: Settings, port: int | None, deadline: float, say: Callable[[str], None]
+) -> None:
     """Start a server of its own session and wait for its word. One that never gives it is ended again."""
     reader, writer = os.pipe()
     command = [
@@ -153,7 +157,7 @@ def _spawn(home: Home, settings: Settings, port: int | None, deadline: float) ->
         os.close(writer)
         os.close(log)
     try:
-        answer = _await_line(reader, deadline)
+        answer = _await_answer(reader, deadline, say)
     finally:
         os.close(reader)
     if answer is None:
@@ -165,25 +169,32 @@ def _spawn(home: Home, settings: Settings, port: int | None, deadline: float) ->
         raise ProcessError(
             f"the server ended with code {child.returncode} before it was ready: see {home.log}"
         )
-    told = json.loads(answer)
-    if not told["ok"]:
+    if not answer["ok"]:
         child.wait()
-        raise ProcessError(told["message"])
+        raise ProcessError(answer["message"])
     child.returncode = 0  # it lives on without us: nothing is left to wait for
 
 
-def _await_line(reader: int, deadline: float) -> bytes | None:
-    """The line; empty where the other end closed without one, None where nothing came in time."""
-    line = b""
-    while not line.endswith(b"\n"):
+def _await_answer(reader: int, deadline: float, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The answer; empty where the other end closed without one, None where none came in time.
+
+    A server that says what it is doing is given the time for it.
+    """
+    text = b""
+    while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([reader], [], [], left)[0]:
             return None
         part = os.read(reader, 65536)
         if not part:
-            return b""
-        line += part
-    return line
+            return {}
+        *lines, text = (text + part).split(b"\n")
+        for line in lines:
+            told: dict[str, Any] = json.loads(line)
+            if "progress" not in told:
+                return told
+            say(told["progress"])
+            deadline = time.monotonic() + _PATIENCE_S
 
 
 def _rotate(log: Path) -> None:

@@ -26,6 +26,7 @@ import uvicorn
 
 from .. import __version__, auth
 from ..app import LocalServer
+from ..faults import Fault
 from ..http.protocol import Http, ended_quietly
 from ..settings import Settings
 from ..store import exports, files, runs, users
@@ -56,19 +57,28 @@ class Readiness:
 
     descriptor: int | None
 
+    def progress(self, text: str) -> None:
+        """Say what takes long, to the log as well: whoever waits has patience from then on."""
+        _LOG.info("%s", text)
+        self._write({"progress": text})
+
     def tell(self, answer: dict[str, Any]) -> None:
-        """Write the one line and close."""
+        """Write the last line and close."""
+        self._write(answer)
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+
+    def _write(self, line: dict[str, Any]) -> None:
         if self.descriptor is not None:
             with contextlib.suppress(BrokenPipeError):
-                os.write(self.descriptor, (json.dumps(answer) + "\n").encode())
-            os.close(self.descriptor)
+                os.write(self.descriptor, (json.dumps(line) + "\n").encode())
 
 
 def serve(settings: Settings, port: int | None, readiness: Readiness) -> None:
     """Serve until told to stop. Raises CannotServe, after having said so to the pipe."""
     os.umask(0o077)
     try:
-        with _prepared(settings, port) as (home, info, server, listener):
+        with _prepared(settings, port, readiness) as (home, info, server, listener):
             asyncio.run(_serve(home, info, server, listener, readiness))
     except CannotServe as error:
         readiness.tell({"ok": False, "reason": error.reason, "message": str(error)})
@@ -77,7 +87,7 @@ def serve(settings: Settings, port: int | None, readiness: Readiness) -> None:
 
 @contextlib.contextmanager
 def _prepared(
-    settings: Settings, port: int | None
+    settings: Settings, port: int | None, readiness: Readiness
 ) -> Iterator[tuple[Home, Info, LocalServer, socket.socket]]:
     try:
         home = open_home(settings.home)
@@ -89,15 +99,19 @@ def _prepared(
         if not _acquire(lock):
             raise CannotServe("already_serving", f"another process serves {home.path} already")
         try:
-            database = Database(home.database)
+            database = Database(home.database, readiness.progress)
         except DatabaseError as error:
             raise CannotServe("bad_database", str(error)) from None
         stack.callback(database.close)
         known = home.info()
         listener = _bind(port or (known.port if known else None))
         stack.enter_context(listener)
-        info = _info(database, known, listener.getsockname()[1])
-        server = LocalServer(database, settings)
+        try:
+            database.give_back(readiness.progress)
+            info = _info(database, known, listener.getsockname()[1])
+            server = LocalServer(database, settings)
+        except Fault as fault:
+            raise CannotServe("bad_database", fault.message) from None
         with database.read() as connection:
             used = files.blobs(connection) | exports.blobs(connection)
         server.blobs.sweep(used)

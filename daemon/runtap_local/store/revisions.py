@@ -6,7 +6,7 @@ mean equal lists.
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, Table, select
+from sqlalchemy import BigInteger, Column, Connection, Integer, Table, select, text
 
 from .tables import metadata
 
@@ -29,6 +29,12 @@ def keep(connection: Connection) -> None:
     """Have the database keep the revisions from now on."""
     for verb, row in _CHANGED.items():
         connection.exec_driver_sql(_TRIGGER.format(verb=verb, row=row))
+
+
+def are_kept(connection: Connection) -> bool:
+    """Whether the database does so already."""
+    found = set(connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")))
+    return found >= {f"revise_after_{verb}" for verb in _CHANGED}
 
 
 def of(connection: Connection, project_pk: int) -> int:
