@@ -18,7 +18,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,9 +29,10 @@ from ..app import LocalServer
 from ..faults import Fault
 from ..http.protocol import Http, ended_quietly
 from ..settings import Settings
-from ..store import exports, files, runs, users
+from ..store import exports, files, users
 from ..store.database import Database, DatabaseError
 from ..times import now_us
+from .crashes import watching
 from .home import Home, HomeError, Info, Lock, open_home
 from .process import started_mark
 
@@ -228,46 +229,12 @@ async def _serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    async with _watching(server):
+    async with watching(server):
         await web.serve(sockets=[listener])
     current = home.info()
     if current is not None and current.instance == info.instance:
         home.write_info(info.at_rest())
     _LOG.info("stopped")
-
-
-@contextlib.asynccontextmanager
-async def _watching(server: LocalServer) -> AsyncIterator[None]:
-    task = asyncio.create_task(_watch_for_crashes(server, now_us()))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def _watch_for_crashes(server: LocalServer, started_us: int) -> None:
-    """Call runs crashed that fell silent. While this server was down nobody could be heard: that does not count."""
-    limit_s = server.settings.crash_after_s
-    limit_us = int(limit_s * 1_000_000)
-
-    def look() -> None:
-        now = now_us()
-        if now - started_us < limit_us:
-            return
-        with server.database.read() as connection:
-            due = runs.any_silent(connection, now - limit_us)
-        if due:
-            with server.database.write() as connection:
-                runs.crash_silent(connection, now - limit_us, now)
-
-    while True:
-        await asyncio.sleep(min(10.0, max(0.1, limit_s / 10)))
-        try:
-            await server.in_thread(look)
-        except Exception:  # noqa: BLE001 - the top of a task: the next look may succeed
-            _LOG.exception("looking for silent runs failed")
 
 
 def set_up_logging() -> None:

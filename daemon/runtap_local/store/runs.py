@@ -113,19 +113,20 @@ def start_over(connection: Connection, pk: int) -> dict[str, Any]:
     return {**counts, **dict.fromkeys(("summary_metrics", "system_metrics", "history_keys", "last_step"))}
 
 
-def any_silent(connection: Connection, before: int) -> bool:
+def silent(before: int, after: int) -> ColumnElement[bool]:
+    """Runs that count as running, and were last heard of before one moment or after another."""
+    heard = runs.c.heartbeat_at
+    return runs.c.state.in_(("running", "preempting")) & ((heard < before) | (heard > after))
+
+
+def any_silent(connection: Connection, which: ColumnElement[bool]) -> bool:
     """Whether ``crash_silent`` would find a run: asked often, and without holding up any writer."""
-    return connection.scalar(select(runs.c.pk).where(_silent(before)).limit(1)) is not None
+    return connection.scalar(select(runs.c.pk).where(which).limit(1)) is not None
 
 
-def _silent(before: int) -> ColumnElement[bool]:
-    return runs.c.state.in_(("running", "preempting")) & (runs.c.heartbeat_at < before)
-
-
-def crash_silent(connection: Connection, before: int, now: int) -> int:
-    """Call running runs crashed that were last heard of before a moment (those that said they would be preempted,
-    preempted); returns how many."""
-    found = list(connection.execute(select(runs.c.pk, runs.c.state).where(_silent(before))))
+def crash_silent(connection: Connection, which: ColumnElement[bool], now: int) -> int:
+    """Call silent runs crashed (those that said they would be preempted, preempted); returns how many."""
+    found = list(connection.execute(select(runs.c.pk, runs.c.state).where(which)))
     for run in found:
         change(connection, run.pk, now, {"state": "preempted" if run.state == "preempting" else "crashed"})
     return len(found)
