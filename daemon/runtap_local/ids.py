@@ -2,12 +2,15 @@
 
 import base64
 import binascii
+import json
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from .faults import BadRequest
 
 _NAME: Final = re.compile(r"[^/\\#?%:\x00-\x1f\x7f\ud800-\udfff]{1,128}")
+_MOST_OF_PLACE: Final = 1000
 
 
 def checked_name(kind: str, name: str) -> str:
@@ -95,8 +98,42 @@ def split_cursor(text: str | None) -> int:
         return 0
     kind, _, number = _unpack(text).partition(":")
     if kind != "offset" or not number.isdecimal() or len(number) > 15:
-        raise BadRequest(f"invalid cursor {text[:80]!r}: pass on the cursor of an earlier answer, or null")
+        raise _no_cursor(text)
     return int(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a list of runs goes on: at ``offset``, or, when that has shifted, behind what the last run read was.
+
+    ``value`` is what the run was sorted by.
+    """
+
+    offset: int
+    pk: int | None = None
+    name: str = ""
+    value: str | float | None = None
+
+
+def place_cursor(place: Place) -> str:
+    """The cursor after which a list of runs goes on at a place."""
+    text = f"place:{json.dumps([place.offset, place.pk, place.name, place.value])}"
+    return cursor(place.offset) if place.pk is None or len(text) > _MOST_OF_PLACE else _pack(text)
+
+
+def split_place_cursor(text: str | None) -> Place:
+    """The place of a cursor; no cursor is the beginning."""
+    kind, _, rest = _unpack(text or "").partition(":")
+    if kind != "place" or len(rest) > _MOST_OF_PLACE:
+        return Place(split_cursor(text))
+    try:
+        offset, pk, name, value = json.loads(rest)
+    except (ValueError, TypeError, RecursionError):
+        raise _no_cursor(text) from None
+    numbers = all(type(number) is int and 0 < number < 10**15 for number in (offset, pk))
+    if not numbers or not isinstance(name, str) or not isinstance(value, str | int | float | None):
+        raise _no_cursor(text)
+    return Place(offset, pk, name, value)
 
 
 def name_cursor(name: str) -> str:
@@ -108,8 +145,14 @@ def split_name_cursor(text: str) -> str:
     """The name of a cursor."""
     kind, _, name = _unpack(text).partition(":")
     if kind != "name" or not name:
-        raise BadRequest(f"invalid cursor {text[:80]!r}: pass on the cursor of an earlier answer, or null")
+        raise _no_cursor(text)
     return name
+
+
+def _no_cursor(text: str | None) -> BadRequest:
+    return BadRequest(
+        f"invalid cursor {(text or '')[:80]!r}: pass on the cursor of an earlier answer, or null"
+    )
 
 
 def _pack(text: str) -> str:

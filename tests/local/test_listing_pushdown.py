@@ -4,6 +4,7 @@ import json
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, insert
 
 from runtap_local import jsontext
+from runtap_local.ids import Place, place_cursor, split_place_cursor
 from runtap_local.store.database import Database
 from runtap_local.store.listing import Listing, Lists, understand
 from runtap_local.store.pushdown import split
@@ -20,6 +22,8 @@ from runtap_local.store.tables import projects, runs, users
 from runtap_query import compile_filter, parse_filter, parse_order, sort_documents
 
 RUNS = 300
+GONE = 10**9
+"""No run has this number."""
 TEXTS = [
     "", "a", "A", "ab", "a b", "b", "10", "9", "-1", "1e3", "null", "None", "NaN", "true", "%", "_", "a%", "'", '"',
     "\\", "a\x00", "a\x00b", "\x00", "ä", "a\u0308", "é", "ß", "SS", "İ", "\ue000", "\uffff", "\U00010000", "😀",
@@ -154,18 +158,28 @@ class World:
     def in_pages(self, listing: Listing, size: int) -> list[str]:
         """The names that its pages have."""
         names: list[str] = []
+        place = Place(0)
         while True:
-            rows, more = self.lists.page(listing, len(names), size, ())
-            names += [row.name for row in rows]
-            if not more:
+            page = self.lists.page(listing, place, size, ())
+            assert page.offset == len(names)
+            names += [row.name for row in page.rows]
+            if not page.more:
                 return names
-            assert len(rows) == size
+            assert len(page.rows) == size
+            place = split_place_cursor(place_cursor(self.lists.end(listing, page)))
+
+    def behind_a_lost_run(self, listing: Listing, size: int) -> list[str]:
+        """The names of the second page when the last run of the first is neither there nor at that offset."""
+        page = self.lists.page(listing, Place(0), size, ())
+        place = replace(self.lists.end(listing, page), offset=1)
+        return [row.name for row in self.lists.page(listing, replace(place, pk=GONE), size, ()).rows]
 
     def check(self, filters: Any, order: str, size: int) -> None:
         """Both ways say the same."""
         wanted = self.by_hand(filters, order)
         listing = understand(json.dumps(filters), order)
         assert self.in_pages(listing, size) == wanted
+        assert self.behind_a_lost_run(listing, size) == wanted[size : 2 * size]
         assert self.lists.count(understand(json.dumps(filters), None)) == len(wanted)
 
 
@@ -301,4 +315,4 @@ def test_runs_of_other_projects_are_not_listed(world: World) -> None:
     other = Lists(world.connection, world.lists.remembered, 2)
     for filters in ("{}", '{"config._wandb": null}', '{"state": {"$exists": true}}'):
         assert other.count(understand(filters, None)) == 1
-        assert len(other.page(understand(filters, "+tags"), 0, 10, ())[0]) == 1
+        assert len(other.page(understand(filters, "+tags"), Place(0), 10, ()).rows) == 1

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert, update
 
+from runtap_local.ids import Place
 from runtap_local.store import revisions
 from runtap_local.store import runs as run_store
 from runtap_local.store.database import Database
@@ -76,10 +77,10 @@ def test_every_list_is_of_one_moment(database: Database) -> None:
                 lists = Lists(connection, shared, 1)
                 count = lists.count(by_name)
                 for listing in (by_name, by_value):
-                    rows, more = lists.page(listing, 0, 1000, {"config"})
-                    assert count == len(rows) == PAIRS and not more
-                    assert [row.name[:2] for row in rows] == [f"{pair:02}" for pair in range(PAIRS)]
-                    assert all(json.loads(row.config)["on"]["value"] for row in rows)
+                    page = lists.page(listing, Place(0), 1000, {"config"})
+                    assert count == len(page.rows) == PAIRS and not page.more
+                    assert [row.name[:2] for row in page.rows] == [f"{pair:02}" for pair in range(PAIRS)]
+                    assert all(json.loads(row.config)["on"]["value"] for row in page.rows)
             looks += 1
         return looks
 

@@ -4,11 +4,12 @@ What SQL can judge it judges; the columns that the rest of a filter reads are lo
 judged by ``runtap_query``. What was worked out that way is remembered until a run of the project is written to, and
 only the page is loaded in full.
 
-A cursor is a place in the list, as on the real server: the page after it is cut from the list as it then is. A run that
-comes into the part already read moves one run from there into the next page, which is then seen twice; one that leaves
-it makes the reader miss one. ``+created_at`` is the order in which new runs come last and disturb nothing.
+The last cursor of a page names the last run on it: the next page holds what now lies behind that run's place, whether
+the run is still there or not, so that a program may delete or change what it lists. A cursor from within a page is an
+offset.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -26,6 +27,7 @@ from runtap_query import (
     value_getter,
 )
 
+from ..ids import Place
 from . import runs as run_store
 from .judging import documents
 from .pushdown import sorting, split
@@ -52,6 +54,15 @@ class Listing:
     def by_sql(self) -> bool:
         """Whether SQL can say all alone which runs match."""
         return self.rest.matches_all
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some runs of a list, the offset of the first, and whether there are more behind them."""
+
+    rows: list[Row[Any]]
+    offset: int
+    more: bool
 
 
 def understand(filters: str | None, order: str | None) -> Listing:
@@ -83,17 +94,47 @@ class Lists:
             return self.connection.scalar(self._select(listing, func.count())) or 0
         return len(self._matching(listing))
 
-    def page(
-        self, listing: Listing, offset: int, limit: int, heavy: Collection[str]
-    ) -> tuple[list[Row[Any]], bool]:
-        """A page, and whether there is more. It ends early when it grows large."""
+    def page(self, listing: Listing, place: Place, limit: int, heavy: Collection[str]) -> Page:
+        """The page behind a place. It ends early when it grows large."""
+        offset, pks = self._behind(listing, place, limit + 1)
+        rows = list(_within_bytes(self.connection, pks[:limit], heavy))
+        return Page(rows, offset, more=len(rows) < len(pks))
+
+    def end(self, listing: Listing, page: Page) -> Place:
+        """Where the list goes on behind a page."""
+        offset = page.offset + len(page.rows)
+        if not page.rows:
+            return Place(offset)
+        name, value = self._sorted_by(listing.order, page.rows[-1].pk)
+        return Place(offset, page.rows[-1].pk, name, value if isinstance(value, str | int | float) else None)
+
+    def _behind(self, listing: Listing, place: Place, count: int) -> tuple[int, Sequence[int]]:
+        """The offset of a place as the list now is, and the rows from there on."""
+        if place.pk is None:
+            return place.offset, self._cut(listing, place.offset, count)
+        pks = self._cut(listing, place.offset - 1, count + 1)
+        if pks and pks[0] == place.pk:
+            return place.offset, pks[1:]
+        ordered = self._ordered(listing)
+
+        def lies_behind(pk: int) -> bool:
+            name, value = self._sorted_by(listing.order, pk)
+            both = [(name, value, True), (place.name, place.value, False)]
+            return not sort_values(both, listing.order)[0]
+
+        offset = bisect_left(ordered, True, key=lies_behind)
+        return offset, ordered[offset : offset + count]
+
+    def _sorted_by(self, order: Order, pk: int) -> tuple[str, Any]:
+        """The name of a run and the value that it is sorted by."""
+        document = next(documents(self.connection, self.project_pk, order.roots, runs.c.pk == pk))
+        return document["name"], value_getter(order.column)(document)
+
+    def _cut(self, listing: Listing, offset: int, count: int) -> Sequence[int]:
         if listing.by_sql and listing.sorting is not None:
             statement = self._select(listing, runs.c.pk).order_by(*listing.sorting)
-            pks: Sequence[int] = self.connection.scalars(statement.offset(offset).limit(limit + 1)).all()
-        else:
-            pks = self._ordered(listing)[offset : offset + limit + 1]
-        rows = list(_within_bytes(self.connection, pks[:limit], heavy))
-        return rows, len(rows) < len(pks)
+            return self.connection.scalars(statement.offset(offset).limit(count)).all()
+        return self._ordered(listing)[offset : offset + count]
 
     def _select(self, listing: Listing, what: Any) -> Select[Any]:
         return select(what).select_from(runs).where(runs.c.project_pk == self.project_pk, listing.condition)

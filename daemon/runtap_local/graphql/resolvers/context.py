@@ -85,12 +85,17 @@ def selected(info: Info) -> set[str]:
     return names
 
 
-def window(first: int | None, after: str | None) -> tuple[int, int]:
-    """(offset, limit) of a page; more than the largest page is cut down to it."""
+def most(first: int | None) -> int:
+    """How many a page may hold; more than the largest page is cut down to it."""
     limit = 50 if first is None else first
     if limit < 0:
         raise BadRequest(f"first must be at least 0, not {limit}")
-    return split_cursor(after), min(limit, MAX_PAGE)
+    return min(limit, MAX_PAGE)
+
+
+def window(first: int | None, after: str | None) -> tuple[int, int]:
+    """(offset, limit) of a page."""
+    return split_cursor(after), most(first)
 
 
 def connection(nodes: list[Any], offset: int, more: bool) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from sqlalchemy import Row
 
 from ... import jsontext
 from ...faults import Forbidden
+from ...ids import place_cursor, split_place_cursor
 from ...store import projects as project_store
 from ...store import runs as run_store
 from ...store.listing import Listing, Lists, understand
 from ...times import to_wire
-from .context import Info, connection, context_of, selected, window
+from .context import Info, connection, context_of, most, selected, window
 from .people import entity_node
 
 _HEAVY_FIELDS = {
@@ -83,11 +84,14 @@ def project_runs(
 ) -> dict[str, Any]:
     """A page of the project's runs."""
     wanted = _understood(info, filters, order)
-    offset, limit = window(first, after)
-    names = selected(info)
+    names, lists = selected(info), _lists(project, info)
     heavy = {column for field, column in _HEAVY_FIELDS.items() if field in names}
-    rows, more = _lists(project, info).page(wanted, offset, limit, heavy)
-    result = connection(rows, offset, more)
+    page = lists.page(wanted, split_place_cursor(after), most(first), heavy)
+    result = connection(page.rows, page.offset, page.more)
+    if page.rows and page.more:
+        result["edges"][-1]["cursor"] = result["pageInfo"]["endCursor"] = place_cursor(
+            lists.end(wanted, page)
+        )
     result["totalCount"] = lambda _info: project_run_count(project, info, filters)
     return result
 

@@ -6,7 +6,7 @@ from sqlalchemy import Row
 
 from ... import jsontext
 from ...faults import BadRequest, NotFound
-from ...ids import split_sweep_id, sweep_id
+from ...ids import Place, split_sweep_id, sweep_id
 from ...store import projects as project_store
 from ...store import sweeps as sweep_store
 from ...store.listing import Lists, understand
@@ -169,10 +169,10 @@ def _change(context: RequestContext, sweep: Sweep, config: SweepConfig | None, i
 
 def _adopt(context: RequestContext, sweep: Sweep, filters: str) -> None:
     lists = Lists(context.connection, context.remembered, sweep.project_pk)
-    rows, more = lists.page(understand(filters, "+created_at"), 0, MAX_PAGE, ())
-    if more:
+    page = lists.page(understand(filters, "+created_at"), Place(0), MAX_PAGE, ())
+    if page.more:
         raise BadRequest(f"priorRunsFilters match more than {MAX_PAGE} runs")
-    sweep_store.adopt(context.connection, sweep, [row.pk for row in rows], context.now)
+    sweep_store.adopt(context.connection, sweep, [row.pk for row in page.rows], context.now)
 
 
 def _delete(_root: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
