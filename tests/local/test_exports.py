@@ -1,5 +1,6 @@
 """The making of Parquet parts beside those who write, ask and delete meanwhile."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, active_count
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import Row
 
 from runtap_local.faults import NotFound
-from runtap_local.histories.exports import Exports, PartPath
+from runtap_local.histories.exports import Exports, PartPath, divided
 from runtap_local.settings import Settings
 from runtap_local.store import lines, projects, runs, users
 from runtap_local.store.blobs import DiskBlobs
@@ -146,10 +147,53 @@ def test_a_history_that_cannot_be_exported_is_read_line_by_line(
     made.blobs.go.set()
     with made.database.write() as connection:
         lines.put(connection, made.pk, Stream.HISTORY, [Line(9, 9, "no JSON")])
-    assert made.paths() == []
-    assert "exporting a history failed" in caplog.text
+    for _ in range(3):
+        assert made.paths() == []
+    assert caplog.text.count("exporting a history failed") == 1
+    assert made.blobs.count() == 0
+    with made.database.write() as connection:
+        lines.put(connection, made.pk, Stream.HISTORY, [Line(9, 9, '{"a": 9}')])
+    assert made.steps() == list(range(10))
+    made.database.close()
+
+
+def test_a_history_of_too_many_keys_is_read_line_by_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = World(tmp_path, patience_s=20)
+    made.blobs.go.set()
+    with made.database.write() as connection:
+        wide = json.dumps({f"key_{number}": number for number in range(10_000)})
+        lines.put(connection, made.pk, Stream.HISTORY, [Line(10, 10, wide)])
+    for _ in range(3):
+        assert made.paths() == []
+    assert caplog.text.count("more than 10000 keys") == 1 and "Traceback" not in caplog.text
     assert made.blobs.count() == 0
     made.database.close()
+
+
+def test_rows_with_little_in_common_are_divided_among_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtap_local.histories.parquet._MAX_CELLS", 20)
+    made = World(tmp_path, patience_s=20)
+    made.blobs.go.set()
+    with made.database.write() as connection:
+        for number in range(10):
+            line = Line(number, number, json.dumps({f"key_{number}_{n}": number for n in range(4)}))
+            lines.put(connection, made.pk, Stream.HISTORY, [line])
+    found = [pq.read_table(made.exports.find(path)) for path in made.paths()]
+    assert [table.column("_step").to_pylist() for table in found] == [
+        [0, 1], [2, 3], [4, 5], [6, 7], [8, 9],
+    ]  # fmt: skip
+    assert found[4].column("key_9_3").to_pylist() == [None, 9]
+    made.database.close()
+
+
+def test_parts_are_as_large_as_their_text() -> None:
+    rows = [(n, n, "x" * size) for n, size in enumerate((5, 5, 12, 1, 1, 1, 1, 1))]
+    found = [[row[0] for row in part] for part in divided(iter(rows), 4, most_text=10)]
+    assert found == [[0, 1], [2], [3, 4, 5, 6], [7]]
 
 
 def test_parts_are_found_by_their_names_only(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_every_way_of_reading_gives_what_was_written_last(
         assert lines.sampled_texts(connection, pk, Stream.HISTORY, len(inside), low, high) == inside
         rows = list(lines.placed(connection, pk, Stream.HISTORY))
     sink = io.BytesIO()
-    parquet.write([step for step, _, _ in rows], [text for _, _, text in rows], sink)
+    parquet.write(parquet.table([step for step, _, _ in rows], [text for _, _, text in rows]), sink)
     exported = pq.read_table(sink).to_pylist()
     assert exported == [{"_step": o.step, **json.loads(o.text)} for o in ordered]
 

@@ -7,9 +7,9 @@ Whoever asks meanwhile is told of no parts, which sends readers to the rows them
 import contextlib
 import logging
 import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from itertools import islice
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Final
@@ -22,12 +22,15 @@ from ..http.signing import FilePath
 from ..settings import Settings
 from ..store import exports, lines, runs
 from ..store.blobs import BlobStore
+from ..store.chunks import Placed
 from ..store.database import Database
 from ..store.exports import Part
 from ..store.lines import Stream
 
 _LOG = logging.getLogger(__name__)
 _MAX_JOBS: Final = 8
+_MAX_TEXT: Final = 32 * 1024 * 1024
+"""How much text becomes one part: in memory it is some ten times as much."""
 _UNFINISHED: Final = frozenset({"running", "pending", "preempting"})
 
 
@@ -52,6 +55,9 @@ class Exports:
         self._settings = settings
         self._patience_s = patience_s  # how long who asks waits for parts that are being made
         self._jobs: dict[int, Future[None]] = {}
+        self._failed: dict[
+            int, int
+        ] = {}  # at which revision a run could not be exported: it is not tried again
         self._lock = Lock()  # guards the jobs; nothing is done under it but to look and to note
         self._working = Lock()  # one export at a time leaves the rest of the machine to those who log
 
@@ -88,6 +94,8 @@ class Exports:
         with self._database.read() as connection:
             wanted = exports.revision(connection, run_pk)
             parts = exports.parts(connection, run_pk)
+        if self._failed.get(run_pk) == wanted:
+            return []
         current = all(part.revision == wanted for part in parts)
         return parts if current and (parts or not wanted) else None
 
@@ -101,11 +109,20 @@ class Exports:
             return job
 
     def _work(self, run_pk: int, job: Future[None]) -> None:
+        from . import parquet  # pyarrow takes a moment and 50 MB, which most servers never need
+
+        revision = 0
         try:
             with self._working:
+                with self._database.read() as connection:
+                    revision = exports.revision(connection, run_pk)
                 self._export(run_pk)
+        except parquet.TooWide as error:
+            _LOG.warning("a history is not exported: %s", error)
+            self._failed[run_pk] = revision
         except Exception:  # noqa: BLE001 - the top of a thread; the rows themselves can still be read
             _LOG.exception("exporting a history failed")
+            self._failed[run_pk] = revision
         finally:
             with self._lock:
                 del self._jobs[run_pk]
@@ -126,13 +143,39 @@ class Exports:
                 self._blobs.delete(part.blob)
 
     def _write_parts(self, run_pk: int, made: list[Part]) -> None:
-        from . import parquet  # pyarrow takes a moment and 50 MB, which most servers never need
-
         with self._database.read() as connection:
             revision = exports.revision(connection, run_pk)
-            placed = lines.placed(connection, run_pk, Stream.HISTORY)
-            while rows := list(islice(placed, self._settings.parquet_rows)):
-                blob, target = self._blobs.create()
-                made.append(Part(blob, revision))
-                with target:
-                    parquet.write([step for step, _, _ in rows], [text for _, _, text in rows], target)
+            for rows in divided(
+                lines.placed(connection, run_pk, Stream.HISTORY), self._settings.parquet_rows
+            ):
+                self._write_part(rows, revision, made)
+
+    def _write_part(self, rows: list[Placed], revision: int, made: list[Part]) -> None:
+        """Write rows as a part, or as several where that would be a large one of little in it."""
+        from . import parquet
+
+        try:
+            table = parquet.table([step for step, _, _ in rows], [text for _, _, text in rows])
+        except parquet.TooSparse:
+            half = len(rows) // 2
+            self._write_part(rows[:half], revision, made)
+            self._write_part(rows[half:], revision, made)
+            return
+        blob, target = self._blobs.create()
+        made.append(Part(blob, revision))
+        with target:
+            parquet.write(table, target)
+
+
+def divided(rows: Iterable[Placed], most: int, most_text: int = _MAX_TEXT) -> Iterator[list[Placed]]:
+    """The rows of each part: so many, or as many as fill it."""
+    part: list[Placed] = []
+    size = 0
+    for row in rows:
+        part.append(row)
+        size += len(row[2])
+        if len(part) == most or size >= most_text:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

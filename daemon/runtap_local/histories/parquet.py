@@ -14,19 +14,29 @@ import pyarrow.parquet as pq
 from .. import jsontext
 
 _STEP: Final = "_step"
+_MAX_COLUMNS: Final = 10_000
+_MAX_CELLS: Final = 20_000_000
 _DEEPEST: Final = 16
 _EXACT: Final = 2**53
 _LONE: Final = "\\ud"  # how texts begin to be spelled that are no texts
 _SPELLED: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
-def write(steps: Sequence[int], texts: Sequence[str], target: BinaryIO) -> None:
-    """Write rows that are in the order of their steps."""
-    pq.write_table(table(steps, texts), target)
+class TooWide(ValueError):
+    """Rows of more keys than files have any use for: each column of a file costs several kilobytes of memory."""
+
+
+class TooSparse(ValueError):
+    """Rows that must be divided among several files: most of what columns they have would be empty."""
+
+
+def write(made: Any, target: BinaryIO) -> None:
+    """Write a table."""
+    pq.write_table(made, target)
 
 
 def table(steps: Sequence[int], texts: Sequence[str]) -> Any:
-    """The rows as columns; ``_step`` is a whole number in each, whether it was written or not."""
+    """Rows in the order of their steps as columns; ``_step`` is a whole number in each, written or not."""
     columns: dict[str, list[Any]] = {_STEP: list(steps)}
     for place, text in enumerate(texts):
         row = jsontext.loads(text)
@@ -37,11 +47,19 @@ def table(steps: Sequence[int], texts: Sequence[str]) -> Any:
                 continue
             column = columns.get(key)
             if column is None:
+                _check_width(len(columns) + 1, len(steps))
                 column = columns[key] = [None] * len(steps)
             column[place] = value
     arrays = {key: _array(values) for key, values in columns.items()}
     fields = [pa.field(key, array.type, metadata=meta) for key, (array, meta) in arrays.items()]
     return pa.Table.from_arrays([array for array, _ in arrays.values()], schema=pa.schema(fields))
+
+
+def _check_width(columns: int, rows: int) -> None:
+    if columns > _MAX_COLUMNS:
+        raise TooWide(f"it has more than {_MAX_COLUMNS} keys")
+    if columns * rows > _MAX_CELLS:
+        raise TooSparse(f"{columns} columns of {rows} rows")
 
 
 def _array(values: list[Any]) -> tuple[Any, dict[str, str] | None]:
