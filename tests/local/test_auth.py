@@ -52,7 +52,7 @@ def test_users_do_not_see_or_touch_each_other(client: Client, server: object) ->
         ("mutation M($i: StopRunInput!) { stopRun(input: $i) { success } }", {"i": {"id": storage_id}}),
     ):
         status, text = other.errors(document, **variables)
-        assert status == 404 and "no run has the id" in text
+        assert status == 404 and f"run {client.entity}/p/" in text and "not found" in text
     status, text = other.errors(
         "mutation M($i: UpsertBucketInput!) { upsertBucket(input: $i) { inserted } }",
         i={"name": "x", "modelName": "p", "entityName": client.entity},

@@ -150,7 +150,7 @@ def test_lives(read: Any) -> None:
     assert lives["states"][0] == "pending" and "not to 'finished'" in lives["states"][1]
     assert lives["later"] == ["pending", "pending"]
     assert "run first is finished: only" in lives["refused"]
-    assert "Could not find run" in lives["deleted"] and "no run has the id" in lives["twice"]
+    assert "Could not find run" in lives["deleted"] and "/life not found" in lives["twice"]
     assert lives["again"] == [0, -1, {}, "running"]
     assert read["runs_after"] == ["first", "life", "made0", "made1", "made2", "made3"]
 

@@ -17,7 +17,10 @@ def run_by_id(info: Info, storage_id: str) -> Row[Any]:
     parts = split_run_id(storage_id)
     found = run_store.by_path(context.connection, *parts) if parts else None
     if found is None or not context.viewer.may_use(found.entity):
-        raise NotFound(f"no run has the id {storage_id[:200]!r}")
+        # People know runs by their paths; an id tells them nothing.
+        raise NotFound(
+            f"run {'/'.join(parts)} not found" if parts else f"no run has the id {storage_id[:200]!r}"
+        )
     return found
 
 
