@@ -130,7 +130,7 @@ def resolve_column(name: str) -> Column:
     if head == "tags" and rest:
         return Column("tags", Kind.JSON, rest)
     if head not in JSON_ROOTS:
-        raise QueryError(f"unknown column {shown(name)}{_hint(head)}")
+        raise QueryError(f"unknown column {shown(name)}{_hint(name, head)}")
     if rest.count(".") > MAX_DOTS:
         raise QueryError(f"column {shown(name)} has more than {MAX_DOTS} dots")
     root = JSON_ROOTS[head]
@@ -142,8 +142,13 @@ def resolve_column(name: str) -> Column:
     return Column(root, Kind.JSON, rest)
 
 
-def _hint(head: str) -> str:
+def _hint(name: str, head: str) -> str:
     known = _MEANT.get(head) or nearest(head, [*SPELLINGS, *JSON_ROOTS])
     if known is None:
-        return f"; known columns are {', '.join(sorted(COLUMNS))}, config.<key>, summary_metrics.<key>"
+        # Most often it is a metric or a setting without the word that says which.
+        meant = name if len(name) <= 40 else "<key>"
+        return (
+            f"; what a run logged is 'summary_metrics.{meant}', what it was given 'config.{meant}'; "
+            f"other known columns are {', '.join(sorted(COLUMNS))}"
+        )
     return f"; did you mean {known + ('.<key>' if known in JSON_ROOTS else '')!r}?"

@@ -53,7 +53,7 @@ def test_orders_are_read(text: str | None, shown: str) -> None:
     [
         ("+", "order '\\+' names no column; write it as '-created_at'"),
         ("-", "names no column"),
-        ("+nothing", "order: unknown column 'nothing'; known columns are"),
+        ("+nothing", "order: unknown column 'nothing'; what a run logged is 'summary_metrics.nothing'"),
         ("-createAt", "order: unknown column 'createAt'; did you mean 'createdAt'?"),
         ("loss", "order: unknown column 'loss'"),
         ("-sumary.loss", "did you mean 'summary.<key>'?"),
