@@ -27,6 +27,7 @@ from .graphql.resolvers.context import RequestContext
 from .histories import filestream
 from .histories.exports import Exports, PartPath
 from .http import bodies, pages, transfer
+from .http.noticed import Refused
 from .http.protocol import FILE_ADDRESS
 from .http.signing import Direction, FilePath, Signer
 from .http.threads import Threads
@@ -77,6 +78,7 @@ class LocalServer:
         self.exports = Exports(database, self.blobs, settings)
         self.stats = Stats()
         self._threads = Threads()
+        self._refused = Refused()
 
     def app(self) -> Starlette:
         """The routes."""
@@ -84,11 +86,11 @@ class LocalServer:
             Route("/graphql", _answering("graphql", self.graphql), methods=["POST"]),
             Route(
                 "/files/{entity}/{project}/{run}/file_stream",
-                _answering("file_stream", self.stream),
+                _answering("file_stream", self.stream, self._refused),
                 methods=["POST"],
             ),
             Route(FILE_ADDRESS, _answering("download", self.download), methods=["GET", "HEAD"]),
-            Route(FILE_ADDRESS, _answering("upload", self.upload), methods=["PUT"]),
+            Route(FILE_ADDRESS, _answering("upload", self.upload, self._refused), methods=["PUT"]),
             Route(
                 "/exports/{entity}/{project}/{run}/{name}",
                 _answering("export", self.export),
@@ -251,7 +253,7 @@ class LocalServer:
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def _answering(kind: str, endpoint: Endpoint) -> Endpoint:
+def _answering(kind: str, endpoint: Endpoint, refused: Refused | None = None) -> Endpoint:
     """The top of every request: faults become answers, surprises are logged and become a plain 500."""
 
     async def answer(request: Request) -> Response:
@@ -260,6 +262,8 @@ def _answering(kind: str, endpoint: Endpoint) -> Endpoint:
                 raise BadRequest("a request has a Content-Length or a Transfer-Encoding, not both")
             return await endpoint(request)
         except Fault as fault:
+            if refused is not None:
+                refused.note(kind, fault)
             return _refusal(fault.message, fault.status, fault.code)
         except asyncio.CancelledError:
             return _refusal("the server is stopping: send it again", Busy.status, Busy.code)

@@ -237,6 +237,22 @@ def test_a_rewind_is_refused(client: Client) -> None:
     assert status == 200 and text.startswith("this server cannot rewind a run")
 
 
+def test_refusals_that_end_what_a_program_logs_stand_in_the_log_once(client: Client, server: Any) -> None:
+    """The SDK says nothing to its user when they come."""
+
+    def noted() -> list[str]:
+        log = (server.home / "local.log").read_text().splitlines()
+        return [line.partition(": ")[2] for line in log if client.entity in line]
+
+    for _ in range(3):
+        assert client.stream("gone%0Afor good", check=False).status_code == 404
+        assert client.request("POST", f"/files/{client.entity}/p/r/file_stream", auth=None).status_code == 401
+        assert client.request("PUT", f"/files/{client.entity}/p/r/f", data=b"x").status_code == 404
+    stream, upload = noted()
+    assert stream == f"file_stream refused: run {client.entity}/p/gone for good not found"
+    assert upload.startswith(f"upload refused: run {client.entity}/p/r ")
+
+
 def test_alerts_are_for_runs_that_exist_and_stay_on_their_line(client: Client, server: Any) -> None:
     client.upsert("r1")
     before = client.run("r1", "updatedAt")
