@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runtap_local import ids
 from runtap_local.program import manage
 from runtap_local.program.home import Home
 from tests.local.client import Client
@@ -80,11 +81,10 @@ def test_what_is_not_yours_is_as_if_it_were_not_there(client: Client, other: Cli
     # The same requests about an entity that never existed.
     nowhere = "n" + client.entity[1:]
     id_of_none = Client(client.url, nowhere, other.api_key)
-    absent = entrances(
-        id_of_none, "bm9uZQ==", "RmlsZTp2MTo5OTk5OTk5", f"{client.url}/files/{nowhere}/p/r1/a.txt"
-    )
+    none = ids.run_id(nowhere, "p", "r1")
+    absent = entrances(id_of_none, none, "RmlsZTp2MTo5OTk5OTk5", f"{client.url}/files/{nowhere}/p/r1/a.txt")
     said = json.dumps(there).replace(client.entity, "E").replace(run_id, "ID")
-    assert said == json.dumps(absent).replace(nowhere, "E").replace("bm9uZQ==", "ID")
+    assert said == json.dumps(absent).replace(nowhere, "E").replace(none, "ID")
     assert there[:4] == [None, {"models": {"edges": []}}, None, None]
     assert [status for status, _ in there[4:7]] == [404, 404, 403]
     assert [status for status, _ in there[8:10]] == [403, 404] and there[10:] == [403, 403, 403, 403]
@@ -224,6 +224,9 @@ def test_teams_on_the_command_line(tmp_path: Path) -> None:
     assert [(user["user"], user["keys"]) for user in told("user", "list")] == [("ann", 0), ("bob", 1)]
     assert told("member", "list", "lab") == []
     assert "lab\t" in run_command(home, "team", "list").stdout
+    assert run_command(home, "member", "add", "lab", "bob").stdout == "User bob may use entity lab.\n"
+    assert run_command(home, "team", "list").stdout.endswith("\t1 member\n")
+    run_command(home, "member", "remove", "lab", "bob")
     assert "removed" in run_command(home, "user", "list").stdout
     assert run_command(home, "member", "list", "bob").stdout == "bob\towner\n"
     for words, expected in (

@@ -21,7 +21,9 @@ port_option = click.option("--port", type=click.IntRange(1, 65535), help="Listen
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--home", type=click.Path(path_type=Path), help="The data folder [default: $RUNTAP_HOME/local]."
+    "--home",
+    type=click.Path(path_type=Path),
+    help="The data folder [default: $RUNTAP_HOME/local, or ~/.local/state/runtap/local].",
 )
 @click.version_option(__version__, prog_name="runtap_local")
 @click.pass_context
@@ -53,7 +55,10 @@ def serve(setup: Setup, port: int | None, ready_fd: int | None) -> None:
 @home_option
 @click.pass_obj
 def start(setup: Setup, port: int | None, as_json: bool) -> None:
-    """Start the server in the background, unless it runs already, and say how to reach it."""
+    """Start the server in the background, unless it runs.
+
+    Says how to reach it. The port and the first user's key stay the same from start to start.
+    """
     info = _managed(lambda: process.start(setup.home(), setup.settings, port, _say))
     if as_json:
         print_json(_reach(info))

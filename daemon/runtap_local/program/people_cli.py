@@ -17,7 +17,10 @@ def user() -> None:
 @home_option
 @click.pass_obj
 def user_add(setup: Setup, name: str, api_key: str | None, as_json: bool) -> None:
-    """Add a user, or another key to one, and print the key; works while the server runs."""
+    """Add a user, or a key to one, and print the key.
+
+    It works while the server runs. Keys that the user has go on working.
+    """
     from .manage import add_user
 
     with one_line_errors():
@@ -34,7 +37,10 @@ def user_add(setup: Setup, name: str, api_key: str | None, as_json: bool) -> Non
 @home_option
 @click.pass_obj
 def user_remove(setup: Setup, name: str, as_json: bool) -> None:
-    """Take all keys and memberships from a user, at once; their runs stay, and `user add` lets them in again."""
+    """Take all keys from a user; their runs stay.
+
+    Memberships go too. It works at once, and `user add` lets them in again.
+    """
     from .manage import remove_user
 
     with one_line_errors():
@@ -107,7 +113,9 @@ def team_list(setup: Setup, as_json: bool) -> None:
         )
         return
     for one in found:
-        click.echo(f"{one.name}\t{to_wire(one.created_at)}\t{one.members} members")
+        click.echo(
+            f"{one.name}\t{to_wire(one.created_at)}\t{one.members} {'member' if one.members == 1 else 'members'}"
+        )
 
 
 @click.group()
