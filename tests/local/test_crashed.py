@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtap_local.program.crashes import Listener
+from runtap_local.program.upkeep import Listener
 from tests.local.client import Client
 from tests.local.sdk import wait_until
 from tests.support.local_server import base_env

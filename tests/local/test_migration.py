@@ -153,24 +153,3 @@ def test_a_database_that_stays_locked_is_told(home: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("runtap_local.store.database._PRAGMAS", ("busy_timeout=10",))
     with locked(home), pytest.raises(DatabaseError, match="another program keeps"):
         Database(home / "local.db", lambda text: None)
-
-
-def test_deleted_data_is_given_back(tmp_path: Path) -> None:
-    path, said = tmp_path / "local.db", list[str]()
-    database = Database(path)
-    with database.write() as connection:
-        connection.exec_driver_sql("CREATE TABLE much (text TEXT)")
-        connection.exec_driver_sql("INSERT INTO much VALUES (?)", (os.urandom(600_000).hex(),))
-    database.give_back(said.append, least=100_000)  # all of it is in use
-    with database.write() as connection:
-        connection.exec_driver_sql("DELETE FROM much")
-    database.close()  # which tidies the write-ahead log
-    database = Database(path)
-    database.give_back(said.append)  # not worth it
-    assert not said and path.stat().st_size > 1_000_000
-    database.give_back(said.append, least=100_000)
-    assert said == ["giving 1 MB of deleted data back to the disk"] and path.stat().st_size < 900_000
-    database.give_back(said.append, least=100_000)  # nothing left
-    assert len(said) == 1
-    database.close()
-    Database(path).close()

@@ -32,9 +32,9 @@ from ..settings import Settings
 from ..store import exports, files, users
 from ..store.database import Database, DatabaseError
 from ..times import now_us
-from .crashes import watching
 from .home import Home, HomeError, Info, Lock, open_home
 from .process import started_mark
+from .upkeep import upkeep
 
 _LOG = logging.getLogger(__name__)
 _HOST: Final = "127.0.0.1"
@@ -229,7 +229,7 @@ async def _serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    async with watching(server):
+    async with upkeep(server):
         await web.serve(sockets=[listener])
     current = home.info()
     if current is not None and current.instance == info.instance:

@@ -20,6 +20,7 @@ from .tables import SCHEMA_VERSION, meta, metadata
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE: Final = 60  # times the busy_timeout: somebody else may be bringing a large database over
+_LONG_LOG: Final = 256 * 1024 * 1024
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _WRITES: Final = "runtap_writes"
 _PRAGMAS: Final = (
@@ -45,6 +46,8 @@ class Database:
     def __init__(self, path: Path, say: Say = _LOG.warning) -> None:
         """Open it, made or brought over first where it has to be; ``say`` is told of what takes long."""
         self._engine = _open(path)
+        self._longest_log = _LONG_LOG
+        self._log = path.with_name(path.name + "-wal")
         self._writer = self._engine.execution_options(**{_WRITES: True})
         # SQLite has one writer at a time; waiting here is fair and quick, waiting inside SQLite is polling.
         self._write_lock = threading.Lock()
@@ -106,6 +109,26 @@ class Database:
             _LOG.warning("the space stays with the database for now: %s", error)
         finally:
             connection.close()
+
+    def shorten_log(self, patience_ms: int = 10_000) -> None:
+        """Begin the write-ahead log anew where it has grown long.
+
+        It begins anew by itself whenever a writer finds no reader, but readers without a pause would have it grow for
+        ever. This waits for those under way, and writers wait for this; where that was in vain, it is tried again once
+        the log is twice as long.
+        """
+        size = self._log.stat().st_size if self._log.exists() else 0
+        if size < self._longest_log:
+            return
+        with self._write_lock:
+            connection = self._engine.raw_connection()
+            try:
+                cursor = connection.cursor()
+                cursor.execute(f"PRAGMA busy_timeout={patience_ms}")
+                busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._longest_log = 2 * size if busy else _LONG_LOG
+            finally:
+                connection.invalidate()  # its patience is not that of others
 
     def _prepare(self, path: Path, say: Say) -> None:
         version, complete = self._look()

@@ -1,7 +1,8 @@
-"""Calls runs crashed that fell silent, unless it is this server that could not hear them.
+"""What a server does from time to time: it calls runs crashed that fell silent, and keeps the write-ahead log short.
 
-It hears nobody while it is down or the machine sleeps. Afterwards, as when somebody sets the clock, all programs seem
-to have been silent for hours; they are given the time to be heard of again.
+Silence counts unless it is this server that could not hear. It hears nobody while it is down or the machine sleeps;
+afterwards, as when somebody sets the clock, all programs seem to have been silent for hours, and are given the time to
+be heard of again.
 """
 
 import asyncio
@@ -48,9 +49,9 @@ def look(database: Database, listener: Listener, limit: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def watching(server: LocalServer) -> AsyncIterator[None]:
-    """Look for silent runs from time to time, until the end of the block."""
-    task = asyncio.create_task(_watch(server))
+async def upkeep(server: LocalServer) -> AsyncIterator[None]:
+    """Do all that from time to time, until the end of the block."""
+    task = asyncio.create_task(_keep_up(server))
     try:
         yield
     finally:
@@ -59,13 +60,18 @@ async def watching(server: LocalServer) -> AsyncIterator[None]:
             await task
 
 
-async def _watch(server: LocalServer) -> None:
+async def _keep_up(server: LocalServer) -> None:
     limit_s = server.settings.crash_after_s
     limit = int(limit_s * 1_000_000)
     listener = Listener(limit, now_us(), time.monotonic_ns() // 1000)
+
+    def work() -> None:
+        look(server.database, listener, limit)
+        server.database.shorten_log()
+
     while True:
         await asyncio.sleep(min(10.0, max(0.1, limit_s / 10)))
         try:
-            await server.in_thread(lambda: look(server.database, listener, limit))
-        except Exception:  # noqa: BLE001 - the top of a task: the next look may succeed
-            _LOG.exception("looking for silent runs failed")
+            await server.in_thread(work)
+        except Exception:  # noqa: BLE001 - the top of a task: the next time may succeed
+            _LOG.exception("upkeep failed")
