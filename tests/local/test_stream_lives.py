@@ -79,6 +79,27 @@ def test_a_run_that_may_still_be_logged_loses_nothing(client: Client) -> None:
     assert setup(client) == 3
 
 
+def test_a_run_deleted_while_it_is_logged_stays_deleted(client: Client) -> None:
+    """The program's last change of its config brings back no empty run that would seem to be running."""
+    started = json.dumps({"a": {"value": 1}, "_wandb": {"value": {"t": {"1": [5]}}}})
+    late = {"name": "r1", "modelName": "p", "entityName": client.entity, "config": started}
+
+    def send(**fields: Any) -> tuple[int, str]:
+        body = {"query": UPSERT, "variables": {"input": {**late, **fields}}}
+        answer = client.request("POST", "/graphql", json=body, headers={"user-agent": CORE})
+        return answer.status_code, answer.text
+
+    setup(client)
+    assert send()[0] == 200
+    gone = client.run("r1", "id")["id"]
+    client.query("mutation D($id: ID!) { deleteRun(input: {id: $id}) { success } }", id=gone)
+    status, text = send()
+    assert status == 404 and "deleted while it was logged" in text and client.names() == []
+    # Programs that keep their host to themselves are set up with the program's name, or before they have started.
+    assert send(jobProgram="train.py")[0] == 200 and send(name="r2", config="{}")[0] == 200
+    assert sorted(client.names()) == ["r1", "r2"]
+
+
 def test_a_silent_run_is_begun_anew(tmp_path: Path) -> None:
     server = start_local_server(tmp_path / "home", crash_after_s=1)
     client = Client(server.url, server.entity, server.api_key)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Row
 
 from ... import jsontext
-from ...faults import BadRequest, Forbidden, Unsupported
+from ...faults import BadRequest, Forbidden, NotFound, Unsupported
 from ...ids import checked_name
 from ...store import projects as project_store
 from ...store import runs as run_store
@@ -70,6 +70,10 @@ def _upsert_by_name(info: Info, input: dict[str, Any], values: dict[str, Any]) -
     )
     found = run_store.find(context.connection, project.pk, name)
     if found is None:
+        if _is_late(context, input):
+            raise NotFound(
+                f"run {entity}/{project.name}/{name} not found: it was deleted while it was logged"
+            )
         checked_name("run", name)
         pk = run_store.create(context.connection, project.pk, name, context.viewer.pk, context.now, values)
     else:
@@ -96,6 +100,16 @@ def _is_anew(context: RequestContext, input: dict[str, Any], found: Row[Any]) ->
     return is_setup and not alive
 
 
+def _is_late(context: RequestContext, input: dict[str, Any]) -> bool:
+    """Whether a program that logs a run changes its config. Should the run be gone, it stays gone.
+
+    Such a change names nothing but the run, and says in the SDK's own part of the config that the run has started.
+    """
+    if context.headers.get("user-agent") != "wandb-core" or input.get("host") or input.get("jobProgram"):
+        return False
+    return "t" in _own_part(input.get("config"), '"t"')
+
+
 def _change(context: RequestContext, run: Row[Any], values: dict[str, Any]) -> None:
     if context.settings.config_merge == "deep" and run.config and "config" in values:
         merged = merged_config(jsontext.loads(run.config), jsontext.loads(values["config"]))
@@ -105,11 +119,16 @@ def _change(context: RequestContext, run: Row[Any], values: dict[str, Any]) -> N
 
 def _is_forked(config: str | None) -> bool:
     """Whether the SDK means to go on from a step of another run. It says so in its own part of the config only."""
-    if not config or '"branch_point"' not in config:
-        return False
+    return bool(_own_part(config, '"branch_point"').get("branch_point"))
+
+
+def _own_part(config: str | None, word: str) -> dict[str, Any]:
+    """What the SDK keeps for itself in a config, which is looked for only where a word of it is in the text."""
+    if not config or word not in config:
+        return {}
     own = jsontext.loads(config).get("_wandb")
     own = own.get("value") if isinstance(own, dict) else None
-    return isinstance(own, dict) and bool(own.get("branch_point"))
+    return own if isinstance(own, dict) else {}
 
 
 def _continued(run: Row[Any], now: int) -> dict[str, Any]:
