@@ -238,7 +238,7 @@ def test_a_rewind_is_refused(client: Client) -> None:
 
 
 def test_refusals_that_end_what_a_program_logs_stand_in_the_log_once(client: Client, server: Any) -> None:
-    """The SDK says nothing to its user when they come."""
+    """The SDK tells its user at most that something was not sent, and not why."""
 
     def noted() -> list[str]:
         log = (server.home / "local.log").read_text().splitlines()

@@ -18,7 +18,7 @@ def one_line(text: str) -> str:
 
 
 class Refused:
-    """Notes each refusal once: a program that logs a run says nothing to its user when what it sends is refused."""
+    """Notes each refusal once: a program that logs a run never says why what it sends was refused."""
 
     def __init__(self, most: int = 1000) -> None:
         self._most = most
