@@ -116,7 +116,10 @@ class Place:
     def crash(self) -> None:
         """Look for runs that fell silent, long after."""
         with self.desk.server.database.write() as connection:
-            assert runs.crash_silent(connection, runs.silent(self.clock.now + 10**12, 2**62), self.clock.now) >= 1
+            assert (
+                runs.crash_silent(connection, runs.silent(self.clock.now + 10**12, 2**62), self.clock.now)
+                >= 1
+            )
 
     def latest_project(self) -> Any:
         """The name of the first project in the list."""
