@@ -6,7 +6,7 @@ from typing import Final
 _ADDRESS: Final = re.compile(r"/([^/]+)/([^/]+)(?:/(runs|sweeps)/([^/]+)|/workspace)?/?")
 _NO_PAGES: Final = "This is runtap's local server. It keeps runs and has no web pages.\n"
 _KEYS: Final = (
-    "\nAPI keys: `runtap local start` prints that of the first user; it stands in local.json of the server's data folder."
+    "\nAPI keys: `runtap local start` prints that of the first user; it stands in local.json of its data folder."
     "\n`runtap local user add NAME` makes a user with a key, or one more key for a user.\n"
 )
 _LONGEST: Final = 300
