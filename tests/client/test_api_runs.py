@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 import runtap
-from runtap.errors import CommError, IncompleteError, RateLimitError
+from runtap.errors import CommError, IncompleteError, InvalidRequestError, RateLimitError
 from runtap.v1 import common_pb2
 from tests.support.scripted_daemon import Fault, ScriptedDaemon, scripted_daemon
 
@@ -174,6 +174,11 @@ def test_a_failed_second_page_is_fetched_by_the_next_loop(daemon: ScriptedDaemon
     with pytest.raises(CommError, match="502"):
         list(runs)
     assert len(list(runs)) == 120
+
+
+def test_an_order_that_is_no_text_is_refused_by_name(daemon: ScriptedDaemon) -> None:
+    with pytest.raises(InvalidRequestError, match="order must be a text, not list"):
+        runtap.Api().runs("ada/digits", order=["-created_at"])  # type: ignore[arg-type]
 
 
 def test_filters_and_order_as_people_write_them(daemon: ScriptedDaemon) -> None:

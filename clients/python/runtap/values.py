@@ -65,7 +65,9 @@ def encodable(text: str) -> bool:
 
 
 def check_text(text: str, place: str) -> None:
-    """Refuses a text that no message can carry."""
+    """Refuses what is no text, and a text that no message can carry."""
+    if not isinstance(text, str):
+        raise _refused(f"{place} must be a text, not {type(text).__name__}")
     if not encodable(text):
         raise _refused(
             f"{place} has half a surrogate pair, which UTF-8 cannot hold; "
