@@ -1,6 +1,8 @@
-"""What all tests share: property tests that find the same each time, however busy the machine is."""
+"""What all tests share: property tests that find the same each time, however busy the machine is, and a working Ctrl-C."""
 
 from __future__ import annotations
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -12,3 +14,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("runtap")
+
+# Started in the background by a shell, this process ignores SIGINT, and so would every program that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
