@@ -1,4 +1,4 @@
-"""What all tests share: property tests that find the same each time, however busy the machine is, and a working Ctrl-C."""
+"""What all tests share: property tests that find the same however busy the machine is, and a Ctrl-C that works."""
 
 from __future__ import annotations
 
