@@ -23,9 +23,11 @@ from runtapd.reads.histories import HistoryReads
 from runtapd.reads.lists import RunLists
 from runtapd.reads.overlay import Overlay
 from runtapd.reads.partitions import Partitions
+from runtapd.reads.projects import ProjectReads
 from runtapd.reads.runs import RunReads
 from runtapd.services.accounts import AccountService
 from runtapd.services.history import HistoryService
+from runtapd.services.projects import ProjectService
 from runtapd.services.runs import RunService
 from runtapd.services.vitals import AccountVitals, CacheVitals, EmptyVitals, Vitals
 from runtapd.services.writes import WriteService
@@ -111,6 +113,7 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
     histories = HistoryReads(runs, time.time)
     services: dict[str, _Service] = {
         "AccountService": AccountService(accounts, partitions, journal, sealer, settings.local_home),
+        "ProjectService": ProjectService(partitions, ProjectReads(partitions), sealer),
         "RunService": RunService(partitions, runs, lists, writes, sealer),
         "HistoryService": HistoryService(partitions, histories, sealer),
         "WriteService": WriteService(

@@ -19,6 +19,7 @@ COMMANDS = (
     "login",
     "logout",
     "whoami",
+    "projects",
     "local",
     "local start",
     "local stop",

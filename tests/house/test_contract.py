@@ -17,6 +17,7 @@ from runtapd.services import unbuilt
 from runtapd.services.accounts import AccountService
 from runtapd.services.daemon import DaemonService
 from runtapd.services.history import HistoryService
+from runtapd.services.projects import ProjectService
 from runtapd.services.runs import RunService
 from runtapd.services.writes import WriteService
 
@@ -25,6 +26,7 @@ BUILT = {
     "runtap.v1.AccountService": AccountService,
     "runtap.v1.DaemonService": DaemonService,
     "runtap.v1.HistoryService": HistoryService,
+    "runtap.v1.ProjectService": ProjectService,
     "runtap.v1.RunService": RunService,
     "runtap.v1.WriteService": WriteService,
 }

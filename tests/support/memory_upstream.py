@@ -10,8 +10,9 @@ from enum import Enum
 from typing import Any
 
 from runtapd.faults import NeedsLogin, NotFound
+from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
-from runtapd.upstream.api import RunChange, RunPage, Upstream, ViewerData, Wait
+from runtapd.upstream.api import Page, RunChange, RunPage, Upstream, ViewerData, Wait
 
 
 class Point(Enum):
@@ -72,6 +73,12 @@ class MemoryUpstream:
         raise AssertionError("a write has no reason to ask this")
 
     async def runs(self, *args: Any, **options: Any) -> RunPage:
+        raise AssertionError("a write has no reason to ask this")
+
+    async def project(self, *args: Any, **options: Any) -> ProjectData:
+        raise AssertionError("a write has no reason to ask this")
+
+    async def projects(self, *args: Any, **options: Any) -> Page[ProjectData]:
         raise AssertionError("a write has no reason to ask this")
 
     async def history(self, *args: Any, **options: Any) -> Sequence[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runtap.errors import AuthenticationError, CommError, Error, UsageError
     from runtap.freshness import Freshness
     from runtap.histogram import Histogram
+    from runtap.project_objects import Project, Projects
     from runtap.run_object import Run
     from runtap.run_summary import Summary
     from runtap.runs import Runs
@@ -30,6 +31,8 @@ __all__ = [
     "Error",
     "Freshness",
     "Histogram",
+    "Project",
+    "Projects",
     "Run",
     "Runs",
     "Summary",
@@ -44,6 +47,8 @@ _HOMES = {
     "Error": "errors",
     "Freshness": "freshness",
     "Histogram": "histogram",
+    "Project": "project_objects",
+    "Projects": "project_objects",
     "Run": "run_object",
     "Runs": "runs",
     "Summary": "run_summary",

@@ -1,4 +1,4 @@
-"""`Api`: where every script begins. A login, defaults for paths, and the ways to runs."""
+"""`Api`: where every script begins. A login, defaults for paths, and the ways to projects and runs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from runtap.cautions import caution
 from runtap.errors import InvalidRequestError
 from runtap.history import checked_number
+from runtap.project_objects import Project, Projects
 from runtap.run_object import Run
 from runtap.runs import Query, Runs
 from runtap.session import Session
 from runtap.values import check_text, json_text, parsed, plain
 
 if TYPE_CHECKING:
-    from runtap.v1 import runs_pb2
+    from runtap.v1 import projects_pb2, runs_pb2
 
 AnyPath = str | Sequence[str]
 
@@ -189,6 +190,49 @@ class Api:
             on_error=on_error,
         )
         return Runs(self._session, query)
+
+    def projects(self, entity: str | None = None, per_page: int | None = 200) -> Projects:
+        """The projects of an entity, in the server's order. Nothing is fetched until they are looked at.
+
+        Arguments:
+            entity: a user or a team. None: the default entity.
+            per_page: how many to fetch at once, at most 1,000.
+
+        Raises:
+            InvalidRequestError: (a ValueError) for arguments that mean nothing, and when there is no default entity.
+            What only the server can tell is a CommError when the projects are first looked at.
+        """
+        owner = entity or self.default_entity or self._session.viewer.entity
+        if not owner:
+            raise _refused("entity", "no entity is named and there is no default: api.projects('entity')")
+        check_text(owner, "entity")
+        size = 0 if per_page is None else checked_number("per_page", per_page, least=1, bits=31)
+        return Projects(self._session, owner, size)
+
+    def project(self, name: str, entity: str | None = None) -> Project:
+        """Reads one project.
+
+        Arguments:
+            name: the project's name; `entity/project` and the URL of its page are understood too.
+            entity: its owner, for a name alone. None: the default entity.
+
+        Raises:
+            NotFoundError: when there is no such project, or it is not shown to this account. InvalidRequestError: (a
+            ValueError) when the name is none. CommError: when it cannot be read.
+        """
+        from runtap.v1 import projects_pb2
+
+        check_text(name, "name")
+        defaults = self._session.defaults()
+        if entity:
+            check_text(entity, "entity")
+            defaults.entity = entity
+        request = projects_pb2.GetProjectRequest(
+            path=name, defaults=defaults, options=self._session.options()
+        )
+        answer: projects_pb2.GetProjectResponse = self._session.call("projects.GetProject", request)
+        freshness = self._session.fresh(answer.freshness, f"project {name}")
+        return Project(self._session, answer.project, freshness)
 
 
 def _joined(path: AnyPath | None) -> str:

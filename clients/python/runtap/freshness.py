@@ -45,5 +45,12 @@ def from_message(message: common_pb2.Freshness) -> Freshness:
     )
 
 
+def older(one: Freshness | None, other: Freshness) -> Freshness:
+    """The freshness of two parts together: that of the older one."""
+    if one is None or one.fetched_at is None:
+        return other
+    return other if other.fetched_at is not None and other.fetched_at < one.fetched_at else one
+
+
 _SOURCES: dict[int, str] = {1: "upstream", 2: "memory", 3: "disk"}
 """`FreshnessSource` of common.proto by number; written out so that this module needs no stub."""

@@ -25,11 +25,15 @@ _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 _SETTABLE_IN_CAMEL = {"displayName": "name", "jobType": "job_type"}
 
 
-class RunPath(list[str]):
-    """`[entity, project, run_id]`, whose `str()` is `entity/project/run_id`."""
+class Path(list[str]):
+    """A path in its parts, whose `str()` joins them: `entity/project`, `entity/project/run_id`."""
 
     def __str__(self) -> str:
         return "/".join(self)
+
+
+class RunPath(Path):
+    """`[entity, project, run_id]`, whose `str()` is `entity/project/run_id`."""
 
 
 class User:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from runtap.cautions import caution
 from runtap.errors import CommError, Fault, IncompleteError, from_fault
-from runtap.freshness import Freshness
+from runtap.freshness import Freshness, older
 from runtap.run_object import Run
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Runs(Sequence[Run]):
         pages.errors.extend(_item_error(item) for item in answer.errors)
         if answer.HasField("total_size"):
             pages.total = answer.total_size
-        pages.freshness = _older(pages.freshness, freshness)
+        pages.freshness = older(pages.freshness, freshness)
         pages.incomplete_reason = answer.incomplete_reason or pages.incomplete_reason
         pages.token = answer.next_page_token
         pages.done = not answer.next_page_token
@@ -225,12 +225,6 @@ class Runs(Sequence[Run]):
         if self._query.on_error == "raise":
             raise error
         caution(error.message, UserWarning)
-
-
-def _older(one: Freshness | None, other: Freshness) -> Freshness:
-    if one is None or one.fetched_at is None:
-        return other
-    return other if other.fetched_at is not None and other.fetched_at < one.fetched_at else one
 
 
 def _item_error(item: Any) -> CommError:

@@ -55,18 +55,21 @@ def run_path(text: str, entity: str, project: str) -> RunPath:
     return RunPath(entity, project, run_id)
 
 
-def project_path(text: str, entity: str, project: str) -> ProjectPath:
-    """Parses a project path; `entity` and `project` complete short forms and may be empty."""
-    parts = _url_parts(text, "project") if "://" in text else _plain_parts(text)
+def project_path(text: str, entity: str, project: str, *, field: str = "project") -> ProjectPath:
+    """Parses a project path; `entity` and `project` complete short forms and may be empty.
+
+    `field` is where it stands in the request, for the error.
+    """
+    parts = _url_parts(text, field) if "://" in text else _plain_parts(text)
     if len(parts) == 3 and parts[-1] in {"workspace", "table", "runs", "sweeps", "overview"}:
         parts.pop()
     if len(parts) > 2 or not all(parts):
         raise InvalidRequest(
-            f"{text!r} is not the path of a project: {_PROJECT_FORMS}", reason="INVALID_PATH", field="project"
+            f"{text!r} is not the path of a project: {_PROJECT_FORMS}", reason="INVALID_PATH", field=field
         )
     project = parts[-1] if parts else project
     entity = parts[-2] if len(parts) > 1 else entity
-    _need(text, "project", project=project, entity=entity)
+    _need(text, field, project=project, entity=entity)
     return ProjectPath(entity, project)
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from cachetools import LRUCache
 
-from runtapd.cache.policy import SoftLimits
+from runtapd.cache.policy import SoftLimits, Wishes
 from runtapd.cache.records import RecordCache
+from runtapd.model.freshness import Source
 from runtapd.model.run import Record, RunData
 from runtapd.reads.answers import Answer
 from runtapd.reads.flights import Flights
+from runtapd.reads.small import Found, SmallAnswers
 from runtapd.upstream.accounts import Account, Accounts, is_account_id
-from runtapd.upstream.api import Upstream
+from runtapd.upstream.api import Upstream, Wait
 
+T = TypeVar("T")
 KEPT_ANSWERS = 256
 
 
@@ -29,6 +33,7 @@ class Partition:
     cache: RecordCache
     flights: Flights[Record]
     pages: Flights[None]
+    small: SmallAnswers
     answers: LRUCache[str, Answer] = field(default_factory=lambda: LRUCache(KEPT_ANSWERS))
     hits: int = 0
     """Reads answered without asking the server."""
@@ -40,6 +45,31 @@ class Partition:
         if self.account.upstream is None:
             raise LookupError("a partition is only handed out for accounts that can be used")
         return self.account.upstream
+
+    async def small_answer(
+        self,
+        key: str,
+        ask: Callable[[Wait], Awaitable[T]],
+        *,
+        what: str,
+        soft_limit_s: float,
+        wishes: Wishes,
+        wait: Wait,
+    ) -> Found[T]:
+        """Returns the answer to a question about something other than runs; see SmallAnswers."""
+        found = await self.small.get(
+            key,
+            ask,
+            what=what,
+            soft_limit_s=soft_limit_s,
+            floor=self.cache.floor,
+            wishes=wishes,
+            wait=wait,
+        )
+        asked = found.freshness.source is Source.UPSTREAM
+        self.misses += asked
+        self.hits += not asked
+        return found
 
 
 class Partitions:
@@ -76,7 +106,9 @@ class Partitions:
             )
             # Own writes may have ended before this cache was there to hear of it: after a restart, say.
             cache.floor = self._last_settled_at(account.account_id)
-            partition = Partition(account, cache, Flights(self.clock), Flights(self.clock))
+            partition = Partition(
+                account, cache, Flights(self.clock), Flights(self.clock), SmallAnswers(self.clock)
+            )
             self._partitions[account.account_id] = partition
         partition.account = account
         return partition

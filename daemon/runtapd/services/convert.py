@@ -68,9 +68,11 @@ def path_of_run(path: str, defaults: common_pb2.PathDefaults, account: Account) 
     return run_path(path, defaults.entity or account.viewer.entity, defaults.project)
 
 
-def path_of_project(path: str, defaults: common_pb2.PathDefaults, account: Account) -> ProjectPath:
+def path_of_project(
+    path: str, defaults: common_pb2.PathDefaults, account: Account, *, field: str = "project"
+) -> ProjectPath:
     """Parses a project's path, completed by the caller's defaults and the account's entity."""
-    return project_path(path, defaults.entity or account.viewer.entity, defaults.project)
+    return project_path(path, defaults.entity or account.viewer.entity, defaults.project, field=field)
 
 
 def wait(call: Call, options: common_pb2.ReadOptions | None = None) -> Wait:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from runtapd.model.paths import RunPath
+from runtapd.model.paths import ProjectPath, RunPath
+from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
+
+T = TypeVar("T")
 
 
 class Urgency(Enum):
@@ -59,6 +62,15 @@ class RunPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list that goes on behind its last item only."""
+
+    items: tuple[T, ...]
+    next_cursor: str
+    """Where the list goes on; empty at its end."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunChange:
     """What a mutation sends; None leaves a field as it is. Documents replace the server's whole document."""
 
@@ -104,6 +116,12 @@ class Upstream(Protocol):
         wait: Wait,
     ) -> RunPage:
         """Returns up to `first` full runs after the cursor; NotFound when there is no such project."""
+
+    async def project(self, path: ProjectPath, wait: Wait) -> ProjectData:
+        """Returns one project; NotFound when there is none."""
+
+    async def projects(self, entity: str, *, cursor: str, first: int, wait: Wait) -> Page[ProjectData]:
+        """Returns up to `first` projects of an entity behind the cursor (empty: from the first on)."""
 
     async def change_run(self, storage_id: str, before: RunData, change: RunChange, wait: Wait) -> RunData:
         """Changes a run and returns it as the server holds it afterwards. Sent once: an unknown outcome is

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from runtapd.faults import InvalidAnswer
 from runtapd.model import jsontext
+from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
-from runtapd.upstream.api import RunPage, ViewerData
+from runtapd.upstream.api import Page, RunPage, ViewerData
+
+T = TypeVar("T")
 
 
 def viewer(data: dict[str, Any]) -> ViewerData | None:
@@ -77,6 +81,35 @@ def run_page(data: dict[str, Any], entity: str, project: str) -> RunPage | None:
         cursors=tuple(str(edge.get("cursor") or "") for edge in edges),
         has_next=_dict(listing.get("pageInfo")).get("hasNextPage") is True,
         total=_integer(found.get("runCount")),
+    )
+
+
+def page(found: Any, where: str, behind: str, one: Callable[[Any, str], T]) -> Page[T]:
+    """Reads a page of a connection whose `pageInfo` says where it goes on; `one` reads a node at a place."""
+    edges = _dict(found).get("edges")
+    if not isinstance(edges, list):
+        raise InvalidAnswer(f"the server's answer has no list at {where}.edges")
+    nodes = [edge["node"] for edge in edges if isinstance(edge, dict) and edge.get("node")]
+    info = _dict(found.get("pageInfo"))
+    cursor = _text(info, "endCursor") or ""
+    if info.get("hasNextPage") is not True:
+        cursor = ""
+    elif cursor in ("", behind):
+        raise InvalidAnswer(f"the server says there is more at {where}, but not where it goes on")
+    return Page(tuple(one(node, f"{where}.edges[{i}]") for i, node in enumerate(nodes)), cursor)
+
+
+def project(node: Any, entity: str, where: str) -> ProjectData:
+    """Reads one project; raises InvalidAnswer naming `where` when what every project must have is not there."""
+    if not isinstance(node, dict):
+        raise InvalidAnswer(f"the server's answer has no project at {where}")
+    return ProjectData(
+        id=_needed(node, "id", where),
+        entity=_text(node, "entityName") or entity,
+        name=_needed(node, "name", where),
+        created_at=_text(node, "createdAt") or "",
+        is_benchmark=node.get("isBenchmark") is True,
+        description=_text(node, "description"),
     )
 
 

@@ -42,6 +42,30 @@ query Runs($entity: String!, $project: String!, $cursor: String, $first: Int!, $
 }}"""
 
 
+def project_fields(*, rich: bool) -> str:
+    """Returns what is asked of a project."""
+    return "id name entityName createdAt isBenchmark" + (" description" if rich else "")
+
+
+def project(*, rich: bool) -> str:
+    """One project."""
+    return f"""
+query Project($entity: String!, $project: String!) {{
+  project(name: $project, entityName: $entity) {{ {project_fields(rich=rich)} }}
+}}"""
+
+
+def projects(*, rich: bool) -> str:
+    """A page of an entity's projects, under the name that servers of every age have for them."""
+    return f"""
+query Projects($entity: String!, $cursor: String, $first: Int!) {{
+  models(entityName: $entity, after: $cursor, first: $first) {{
+    edges {{ node {{ {project_fields(rich=rich)} }} }}
+    pageInfo {{ endCursor hasNextPage }}
+  }}
+}}"""
+
+
 def change_run(*, rich: bool) -> str:
     """Changes a run by its storage id; null leaves a field as it is. Answers with the run as it is afterwards."""
     return f"""

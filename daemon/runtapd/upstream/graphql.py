@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtapd import faults
-from runtapd.model.paths import RunPath
+from runtapd.model.paths import ProjectPath, RunPath
+from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
 from runtapd.upstream import decode, documents
-from runtapd.upstream.api import RunChange, RunPage, ViewerData, Wait
+from runtapd.upstream.api import Page, RunChange, RunPage, ViewerData, Wait
 from runtapd.upstream.channel import Channel
 
 LEAN_FOR_S = 86_400.0
@@ -25,10 +26,10 @@ class GraphQLUpstream:
     channel: Channel
     username: str = ""
     """Whom to name when something is not found or not allowed."""
-    _rich_works: bool = field(default=False, repr=False)
-    """True once this server has answered a document with the fields that not every server has."""
-    _lean_until: float = field(default=0.0, repr=False)
-    """It has refused them; until then (`loop.time()`) it is not asked for them again."""
+    _rich_works: set[str] = field(default_factory=set, repr=False)
+    """Of what this server has answered documents with the fields that not every server has: runs, projects, ..."""
+    _lean_until: dict[str, float] = field(default_factory=dict, repr=False)
+    """Of what it has refused them; until then (`loop.time()`) it is not asked for them again."""
 
     async def viewer(self, wait: Wait) -> ViewerData:
         """See Upstream."""
@@ -77,6 +78,24 @@ class GraphQLUpstream:
             raise self._not_found("PROJECT_NOT_FOUND", "project", f"{entity}/{project}")
         return page
 
+    async def project(self, path: ProjectPath, wait: Wait) -> ProjectData:
+        """See Upstream."""
+        variables = {"entity": path.entity, "project": path.project}
+        data = await self._ask("Project", documents.project, variables, wait, about="projects")
+        if data.get("project") is None:
+            raise self._not_found("PROJECT_NOT_FOUND", "project", str(path))
+        return decode.project(data["project"], path.entity, "project")
+
+    async def projects(self, entity: str, *, cursor: str, first: int, wait: Wait) -> Page[ProjectData]:
+        """See Upstream."""
+        variables = {"entity": entity, "cursor": cursor or None, "first": first}
+        data = await self._ask("Projects", documents.projects, variables, wait, about="projects")
+        if data.get("models") is None:
+            raise self._not_found("PROJECT_NOT_FOUND", "projects of", entity)
+        return decode.page(
+            data["models"], "models", cursor, lambda node, where: decode.project(node, entity, where)
+        )
+
     async def change_run(self, storage_id: str, before: RunData, change: RunChange, wait: Wait) -> RunData:
         """See Upstream."""
         variables = {
@@ -122,24 +141,33 @@ class GraphQLUpstream:
         variables: dict[str, Any],
         wait: Wait,
         *,
+        about: str = "runs",
         once: bool = False,
     ) -> dict[str, Any]:
         """Executes a document with the fields this server has; learns by one refusal that it lacks some.
+
+        `about` says whose fields they are: a server may have all of runs and lack some of sweeps.
 
         Only while that is not known is a refused document sent again without those fields. Changes are sent after a
         read of the same server, so for them it is known, and no refusal makes them go twice.
         """
         now = asyncio.get_running_loop().time()
-        rich = now >= self._lean_until
+        rich = now >= self._lean_until.get(about, 0.0)
         try:
             data = await self.channel.graphql(operation, document(rich=rich), variables, wait, once=once)
         except faults.UpstreamRefused:
-            if not rich or self._rich_works:
+            if not rich or about in self._rich_works:
                 raise
             data = await self.channel.graphql(operation, document(rich=False), variables, wait, once=once)
-            self._lean_until = now + LEAN_FOR_S
+            self._lean_until[about] = now + LEAN_FOR_S
             return data
-        self._rich_works = self._rich_works or rich
+        except faults.UpstreamForbidden as fault:
+            raise faults.UpstreamForbidden(
+                f"{fault.message} (asked as user {self.username or '(unknown)'})",
+                metadata=fault.metadata | {"username": self.username},
+            ) from fault
+        if rich:
+            self._rich_works.add(about)
         return data
 
     def _no_run(self, path: str) -> faults.NotFound:

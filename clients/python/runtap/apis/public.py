@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from runtap.api import Api, Viewer
 from runtap.history import HistoryScan
+from runtap.project_objects import Project, Projects
 from runtap.run_object import Run, User
 from runtap.run_summary import Summary
 from runtap.runs import Runs
 
-__all__ = ["Api", "HistoryScan", "Run", "Runs", "Summary", "User", "Viewer"]
+__all__ = ["Api", "HistoryScan", "Project", "Projects", "Run", "Runs", "Summary", "User", "Viewer"]

@@ -29,6 +29,7 @@ COMMANDS = {
     "login": ("accounts", "Check an API key and keep it."),
     "logout": ("accounts", "Forget a stored key and the data cached with it."),
     "whoami": ("accounts", "Show the account that programs started here use."),
+    "projects": ("projects", "List the projects of an entity."),
     "local": ("local", "Run the local server: no account, no network."),
 }
 """Every command: the module it lives in, under its own name, and its line in the list of commands."""

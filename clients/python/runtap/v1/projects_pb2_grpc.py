@@ -52,14 +52,14 @@ class ProjectServiceServicer(object):
     """
 
     def ListProjects(self, request, context):
-        """Lists the projects of an entity, in the server's order. Unstable: not implemented yet.
+        """Lists the projects of an entity, in the server's order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetProject(self, request, context):
-        """Returns one project. Unstable: not implemented yet.
+        """Returns one project.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,9 +34,9 @@ class ProjectServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProjectServiceAsyncStub: ...
     ListProjects: _grpc.UnaryUnaryMultiCallable[_projects_pb2.ListProjectsRequest, _projects_pb2.ListProjectsResponse]
-    """Lists the projects of an entity, in the server's order. Unstable: not implemented yet."""
+    """Lists the projects of an entity, in the server's order."""
     GetProject: _grpc.UnaryUnaryMultiCallable[_projects_pb2.GetProjectRequest, _projects_pb2.GetProjectResponse]
-    """Returns one project. Unstable: not implemented yet."""
+    """Returns one project."""
 
 @_typing.type_check_only
 class ProjectServiceAsyncStub(ProjectServiceStub):
@@ -44,9 +44,9 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListProjects: _aio.UnaryUnaryMultiCallable[_projects_pb2.ListProjectsRequest, _projects_pb2.ListProjectsResponse]  # type: ignore[assignment]
-    """Lists the projects of an entity, in the server's order. Unstable: not implemented yet."""
+    """Lists the projects of an entity, in the server's order."""
     GetProject: _aio.UnaryUnaryMultiCallable[_projects_pb2.GetProjectRequest, _projects_pb2.GetProjectResponse]  # type: ignore[assignment]
-    """Returns one project. Unstable: not implemented yet."""
+    """Returns one project."""
 
 class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads projects."""
@@ -57,7 +57,7 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _projects_pb2.ListProjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_projects_pb2.ListProjectsResponse, _abc.Awaitable[_projects_pb2.ListProjectsResponse]]:
-        """Lists the projects of an entity, in the server's order. Unstable: not implemented yet."""
+        """Lists the projects of an entity, in the server's order."""
 
     @_abc_1.abstractmethod
     def GetProject(
@@ -65,6 +65,6 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _projects_pb2.GetProjectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_projects_pb2.GetProjectResponse, _abc.Awaitable[_projects_pb2.GetProjectResponse]]:
-        """Returns one project. Unstable: not implemented yet."""
+        """Returns one project."""
 
 def add_ProjectServiceServicer_to_server(servicer: ProjectServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
