@@ -25,10 +25,12 @@ from runtapd.reads.overlay import Overlay
 from runtapd.reads.partitions import Partitions
 from runtapd.reads.projects import ProjectReads
 from runtapd.reads.runs import RunReads
+from runtapd.reads.sweeps import SweepReads
 from runtapd.services.accounts import AccountService
 from runtapd.services.history import HistoryService
 from runtapd.services.projects import ProjectService
 from runtapd.services.runs import RunService
+from runtapd.services.sweeps import SweepService
 from runtapd.services.vitals import AccountVitals, CacheVitals, EmptyVitals, Vitals
 from runtapd.services.writes import WriteService
 from runtapd.settings import Settings
@@ -116,6 +118,7 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
         "ProjectService": ProjectService(partitions, ProjectReads(partitions), sealer),
         "RunService": RunService(partitions, runs, lists, writes, sealer),
         "HistoryService": HistoryService(partitions, histories, sealer),
+        "SweepService": SweepService(partitions, SweepReads(partitions), sealer),
         "WriteService": WriteService(
             writes, journal, sealer, account_of=lambda asked: accounts.get(asked).account_id
         ),

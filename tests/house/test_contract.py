@@ -19,6 +19,7 @@ from runtapd.services.daemon import DaemonService
 from runtapd.services.history import HistoryService
 from runtapd.services.projects import ProjectService
 from runtapd.services.runs import RunService
+from runtapd.services.sweeps import SweepService
 from runtapd.services.writes import WriteService
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,7 @@ BUILT = {
     "runtap.v1.HistoryService": HistoryService,
     "runtap.v1.ProjectService": ProjectService,
     "runtap.v1.RunService": RunService,
+    "runtap.v1.SweepService": SweepService,
     "runtap.v1.WriteService": WriteService,
 }
 

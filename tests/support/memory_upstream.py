@@ -12,6 +12,7 @@ from typing import Any
 from runtapd.faults import NeedsLogin, NotFound
 from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
+from runtapd.model.sweep import SweepData
 from runtapd.upstream.api import Page, RunChange, RunPage, Upstream, ViewerData, Wait
 
 
@@ -79,6 +80,12 @@ class MemoryUpstream:
         raise AssertionError("a write has no reason to ask this")
 
     async def projects(self, *args: Any, **options: Any) -> Page[ProjectData]:
+        raise AssertionError("a write has no reason to ask this")
+
+    async def sweep(self, *args: Any, **options: Any) -> SweepData:
+        raise AssertionError("a write has no reason to ask this")
+
+    async def sweeps(self, *args: Any, **options: Any) -> Page[SweepData]:
         raise AssertionError("a write has no reason to ask this")
 
     async def history(self, *args: Any, **options: Any) -> Sequence[str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runtap.run_object import Run
     from runtap.run_summary import Summary
     from runtap.runs import Runs
+    from runtap.sweep_objects import Sweep, Sweeps
 
 __all__ = [
     "Api",
@@ -36,6 +37,8 @@ __all__ = [
     "Run",
     "Runs",
     "Summary",
+    "Sweep",
+    "Sweeps",
     "UsageError",
     "connect",
 ]
@@ -52,6 +55,8 @@ _HOMES = {
     "Run": "run_object",
     "Runs": "runs",
     "Summary": "run_summary",
+    "Sweep": "sweep_objects",
+    "Sweeps": "sweep_objects",
     "UsageError": "errors",
     "connect": "connected",
 }

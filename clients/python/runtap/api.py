@@ -1,4 +1,4 @@
-"""`Api`: where every script begins. A login, defaults for paths, and the ways to projects and runs."""
+"""`Api`: where every script begins. A login, defaults for paths, and the ways to projects, runs and sweeps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from runtap.project_objects import Project, Projects
 from runtap.run_object import Run
 from runtap.runs import Query, Runs
 from runtap.session import Session
+from runtap.sweep_objects import Sweep
+from runtap.sweep_objects import read as read_sweep
 from runtap.values import check_text, json_text, parsed, plain
 
 if TYPE_CHECKING:
@@ -233,6 +235,22 @@ class Api:
         answer: projects_pb2.GetProjectResponse = self._session.call("projects.GetProject", request)
         freshness = self._session.fresh(answer.freshness, f"project {name}")
         return Project(self._session, answer.project, freshness)
+
+    def sweep(self, path: AnyPath = "") -> Sweep:
+        """Reads one sweep.
+
+        Arguments:
+            path: `entity/project/sweep_id`; `project/sweep_id` or `sweep_id` with defaults; the URL of the sweep's
+                page; or another sweep's `path`.
+
+        Raises:
+            NotFoundError: when there is no such sweep, or it is not shown to this account. InvalidRequestError: (a
+            ValueError) when the path is none. CommError: when it cannot be read.
+        """
+        wanted = _joined(path)
+        if not wanted:
+            raise _refused("path", "no sweep is named: give api.sweep(path)", "INVALID_PATH")
+        return Sweep(self._session, *read_sweep(self._session, wanted))
 
 
 def _joined(path: AnyPath | None) -> str:

@@ -6,8 +6,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from runtap.freshness import Freshness
+from runtap.history import checked_number
 from runtap.paged import Paged
 from runtap.run_attributes import Path
+from runtap.sweep_objects import Sweeps
 
 if TYPE_CHECKING:
     from runtap.session import Session
@@ -66,6 +68,15 @@ class Project:
     def is_benchmark(self) -> bool:
         """True for public benchmarks."""
         return self._message.is_benchmark
+
+    def sweeps(self, per_page: int | None = 50) -> Sweeps:
+        """The sweeps of this project, in the server's order. Nothing is fetched until they are looked at.
+
+        Arguments:
+            per_page: how many to fetch at once, at most 1,000.
+        """
+        size = 0 if per_page is None else checked_number("per_page", per_page, least=1, bits=31)
+        return Sweeps(self._session, str(self.path), size)
 
     @property
     def freshness(self) -> Freshness:

@@ -1,4 +1,4 @@
-"""Run and project paths in every form people paste. Pure."""
+"""Paths of runs, sweeps and projects in every form people paste. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from urllib.parse import unquote, urlsplit
 
 from runtapd.faults import InvalidRequest
 
-_RUN_FORMS = "entity/project/run_id (or project/run_id, run_id, or the run's URL)"
 _PROJECT_FORMS = "entity/project (or project, or the project's URL)"
 
 
@@ -21,6 +20,18 @@ class RunPath:
 
     def __str__(self) -> str:
         return f"{self.entity}/{self.project}/{self.run_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPath:
+    """A sweep, in full."""
+
+    entity: str
+    project: str
+    sweep_id: str
+
+    def __str__(self) -> str:
+        return f"{self.entity}/{self.project}/{self.sweep_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +50,32 @@ def run_path(text: str, entity: str, project: str) -> RunPath:
 
     Accepts `entity/project/run_id` also with `/runs/`, with `:` before the id, and as a URL of a run's page.
     """
-    parts = _run_url_parts(text) if "://" in text else _plain_parts(text)
-    if len(parts) in (3, 4) and parts[-2] == "runs" and "://" not in text:
+    return RunPath(*_item_parts(text, "run", entity, project))
+
+
+def sweep_path(text: str, entity: str, project: str) -> SweepPath:
+    """Parses a sweep path in the same forms, with `/sweeps/` where a run has `/runs/`."""
+    return SweepPath(*_item_parts(text, "sweep", entity, project))
+
+
+def _item_parts(text: str, kind: str, entity: str, project: str) -> tuple[str, str, str]:
+    parts = _item_url_parts(text, f"{kind}s") if "://" in text else _plain_parts(text)
+    if len(parts) in (3, 4) and parts[-2] == f"{kind}s" and "://" not in text:
         del parts[-2]
     if parts and ":" in parts[-1] and len(parts) <= 2:
         parts[-1:] = parts[-1].split(":", 1)
     if not parts or len(parts) > 3 or not all(parts):
         raise InvalidRequest(
-            f"{text!r} is not the path of a run: {_RUN_FORMS}", reason="INVALID_PATH", field="path"
+            f"{text!r} is not the path of a {kind}: entity/project/{kind}_id "
+            f"(or project/{kind}_id, {kind}_id, or the {kind}'s URL)",
+            reason="INVALID_PATH",
+            field="path",
         )
-    run_id = parts[-1]
+    item_id = parts[-1]
     project = parts[-2] if len(parts) > 1 else project
     entity = parts[-3] if len(parts) > 2 else entity
     _need(text, "path", project=project, entity=entity)
-    return RunPath(entity, project, run_id)
+    return entity, project, item_id
 
 
 def project_path(text: str, entity: str, project: str, *, field: str = "project") -> ProjectPath:
@@ -73,11 +96,11 @@ def project_path(text: str, entity: str, project: str, *, field: str = "project"
     return ProjectPath(entity, project)
 
 
-def _run_url_parts(text: str) -> list[str]:
-    """Returns entity, project and id from the URL of a run's page; nothing for other pages."""
+def _item_url_parts(text: str, kinds: str) -> list[str]:
+    """Returns entity, project and id from the URL of the page of a run or a sweep; nothing for other pages."""
     pieces = _url_parts(text, "path")
     # Everything after the id (`/overview`, `?workspace=...`) belongs to the page.
-    return [*pieces[:2], pieces[3]] if len(pieces) > 3 and pieces[2] == "runs" else []
+    return [*pieces[:2], pieces[3]] if len(pieces) > 3 and pieces[2] == kinds else []
 
 
 def _url_parts(text: str, field: str) -> list[str]:

@@ -14,7 +14,7 @@ from runtap.v1 import common_pb2
 from runtapd.cache.policy import Wishes
 from runtapd.faults import DeadlineExceeded, InvalidRequest
 from runtapd.model.freshness import Freshness
-from runtapd.model.paths import ProjectPath, RunPath, project_path, run_path
+from runtapd.model.paths import ProjectPath, RunPath, SweepPath, project_path, run_path, sweep_path
 from runtapd.services.calls import Call
 from runtapd.upstream.accounts import Account
 from runtapd.upstream.api import Urgency, Wait, Waits
@@ -66,6 +66,11 @@ def seconds(field: str, duration: Duration) -> float:
 def path_of_run(path: str, defaults: common_pb2.PathDefaults, account: Account) -> RunPath:
     """Parses a run's path, completed by the caller's defaults and the account's entity."""
     return run_path(path, defaults.entity or account.viewer.entity, defaults.project)
+
+
+def path_of_sweep(path: str, defaults: common_pb2.PathDefaults, account: Account) -> SweepPath:
+    """Parses a sweep's path, completed by the caller's defaults and the account's entity."""
+    return sweep_path(path, defaults.entity or account.viewer.entity, defaults.project)
 
 
 def path_of_project(

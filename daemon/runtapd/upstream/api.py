@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
-from runtapd.model.paths import ProjectPath, RunPath
+from runtapd.model.paths import ProjectPath, RunPath, SweepPath
 from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
+from runtapd.model.sweep import SweepData
 
 T = TypeVar("T")
 
@@ -122,6 +123,12 @@ class Upstream(Protocol):
 
     async def projects(self, entity: str, *, cursor: str, first: int, wait: Wait) -> Page[ProjectData]:
         """Returns up to `first` projects of an entity behind the cursor (empty: from the first on)."""
+
+    async def sweep(self, path: SweepPath, wait: Wait) -> SweepData:
+        """Returns one sweep; NotFound when there is none."""
+
+    async def sweeps(self, project: ProjectPath, *, cursor: str, first: int, wait: Wait) -> Page[SweepData]:
+        """Returns up to `first` sweeps of a project behind the cursor (empty: from the first on)."""
 
     async def change_run(self, storage_id: str, before: RunData, change: RunChange, wait: Wait) -> RunData:
         """Changes a run and returns it as the server holds it afterwards. Sent once: an unknown outcome is

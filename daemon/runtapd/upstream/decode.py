@@ -9,6 +9,7 @@ from runtapd.faults import InvalidAnswer
 from runtapd.model import jsontext
 from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
+from runtapd.model.sweep import Search, SweepData, search
 from runtapd.upstream.api import Page, RunPage, ViewerData
 
 T = TypeVar("T")
@@ -113,6 +114,28 @@ def project(node: Any, entity: str, where: str) -> ProjectData:
     )
 
 
+def sweep(node: Any, entity: str, project: str, where: str) -> SweepData:
+    """Reads one sweep; raises InvalidAnswer naming `where` when what every sweep must have is not there."""
+    if not isinstance(node, dict):
+        raise InvalidAnswer(f"the server's answer has no sweep at {where}")
+    config = _text(node, "config") or ""
+    told = search(config)
+    return SweepData(
+        storage_id=_needed(node, "id", where),
+        entity=entity,
+        project=project,
+        sweep_id=_needed(node, "name", where),
+        config=config,
+        search=Search(_text(node, "method") or told.method, told.metric, told.maximize),
+        display_name=_text(node, "displayName") or "",
+        state=(_text(node, "state") or "").upper(),
+        best_loss=_number(node.get("bestLoss")),
+        run_count=_integer(node.get("runCount")),
+        expected_run_count=_integer(node.get("runCountExpected")),
+        created_at=_text(node, "createdAt") or "",
+    )
+
+
 def rows(data: dict[str, Any], field: str) -> list[str] | None:
     """Reads `project.run.<field>`, a list of JSON texts; None when the run is not there."""
     found = _dict(data.get("project")).get("run")
@@ -160,6 +183,16 @@ def _integer(value: Any) -> int | None:
     try:
         return None if value is None else int(value)
     except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _number(value: Any) -> float | None:
+    """A number; NaN is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return None
+    try:
+        return float(value)
+    except OverflowError:
         return None
 
 

@@ -66,6 +66,33 @@ query Projects($entity: String!, $cursor: String, $first: Int!) {{
 }}"""
 
 
+def sweep_fields(*, rich: bool) -> str:
+    """Returns what is asked of a sweep."""
+    more = " displayName method createdAt runCount runCountExpected" if rich else ""
+    return "id name state bestLoss config" + more
+
+
+def sweep(*, rich: bool) -> str:
+    """One sweep."""
+    return f"""
+query Sweep($entity: String!, $project: String!, $name: String!) {{
+  project(name: $project, entityName: $entity) {{ sweep(sweepName: $name) {{ {sweep_fields(rich=rich)} }} }}
+}}"""
+
+
+def sweeps(*, rich: bool) -> str:
+    """A page of a project's sweeps."""
+    return f"""
+query Sweeps($entity: String!, $project: String!, $cursor: String, $first: Int!) {{
+  project(name: $project, entityName: $entity) {{
+    sweeps(after: $cursor, first: $first) {{
+      edges {{ node {{ {sweep_fields(rich=rich)} }} }}
+      pageInfo {{ endCursor hasNextPage }}
+    }}
+  }}
+}}"""
+
+
 def change_run(*, rich: bool) -> str:
     """Changes a run by its storage id; null leaves a field as it is. Answers with the run as it is afterwards."""
     return f"""

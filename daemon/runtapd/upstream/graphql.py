@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtapd import faults
-from runtapd.model.paths import ProjectPath, RunPath
+from runtapd.model.paths import ProjectPath, RunPath, SweepPath
 from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
+from runtapd.model.sweep import SweepData
 from runtapd.upstream import decode, documents
 from runtapd.upstream.api import Page, RunChange, RunPage, ViewerData, Wait
 from runtapd.upstream.channel import Channel
@@ -94,6 +95,34 @@ class GraphQLUpstream:
             raise self._not_found("PROJECT_NOT_FOUND", "projects of", entity)
         return decode.page(
             data["models"], "models", cursor, lambda node, where: decode.project(node, entity, where)
+        )
+
+    async def sweep(self, path: SweepPath, wait: Wait) -> SweepData:
+        """See Upstream."""
+        variables = {"entity": path.entity, "project": path.project, "name": path.sweep_id}
+        data = await self._ask("Sweep", documents.sweep, variables, wait, about="sweeps")
+        found = (data.get("project") or {}).get("sweep")
+        if found is None:
+            raise self._not_found("SWEEP_NOT_FOUND", "sweep", str(path))
+        return await asyncio.to_thread(decode.sweep, found, path.entity, path.project, "project.sweep")
+
+    async def sweeps(self, project: ProjectPath, *, cursor: str, first: int, wait: Wait) -> Page[SweepData]:
+        """See Upstream."""
+        variables = {
+            "entity": project.entity,
+            "project": project.project,
+            "cursor": cursor or None,
+            "first": first,
+        }
+        data = await self._ask("Sweeps", documents.sweeps, variables, wait, about="sweeps")
+        if data.get("project") is None:
+            raise self._not_found("PROJECT_NOT_FOUND", "project", str(project))
+
+        def one(node: Any, where: str) -> SweepData:
+            return decode.sweep(node, project.entity, project.project, where)
+
+        return await asyncio.to_thread(
+            decode.page, data["project"].get("sweeps"), "project.sweeps", cursor, one
         )
 
     async def change_run(self, storage_id: str, before: RunData, change: RunChange, wait: Wait) -> RunData:

@@ -8,5 +8,18 @@ from runtap.project_objects import Project, Projects
 from runtap.run_object import Run, User
 from runtap.run_summary import Summary
 from runtap.runs import Runs
+from runtap.sweep_objects import Sweep, Sweeps
 
-__all__ = ["Api", "HistoryScan", "Project", "Projects", "Run", "Runs", "Summary", "User", "Viewer"]
+__all__ = [
+    "Api",
+    "HistoryScan",
+    "Project",
+    "Projects",
+    "Run",
+    "Runs",
+    "Summary",
+    "Sweep",
+    "Sweeps",
+    "User",
+    "Viewer",
+]

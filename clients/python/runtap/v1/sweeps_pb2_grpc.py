@@ -62,14 +62,14 @@ class SweepServiceServicer(object):
     """
 
     def ListSweeps(self, request, context):
-        """Lists the sweeps of a project. Unstable: not implemented yet.
+        """Lists the sweeps of a project.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSweep(self, request, context):
-        """Returns one sweep. Unstable: not implemented yet.
+        """Returns one sweep.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,9 +34,9 @@ class SweepServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SweepServiceAsyncStub: ...
     ListSweeps: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.ListSweepsRequest, _sweeps_pb2.ListSweepsResponse]
-    """Lists the sweeps of a project. Unstable: not implemented yet."""
+    """Lists the sweeps of a project."""
     GetSweep: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.GetSweepRequest, _sweeps_pb2.GetSweepResponse]
-    """Returns one sweep. Unstable: not implemented yet."""
+    """Returns one sweep."""
     ListSweepRuns: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.ListSweepRunsRequest, _sweeps_pb2.ListSweepRunsResponse]
     """Lists the runs of a sweep, a page at a time, as RunService.ListRuns does. Unstable: not implemented yet."""
     GetBestRun: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.GetBestRunRequest, _sweeps_pb2.GetBestRunResponse]
@@ -50,9 +50,9 @@ class SweepServiceAsyncStub(SweepServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListSweeps: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.ListSweepsRequest, _sweeps_pb2.ListSweepsResponse]  # type: ignore[assignment]
-    """Lists the sweeps of a project. Unstable: not implemented yet."""
+    """Lists the sweeps of a project."""
     GetSweep: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.GetSweepRequest, _sweeps_pb2.GetSweepResponse]  # type: ignore[assignment]
-    """Returns one sweep. Unstable: not implemented yet."""
+    """Returns one sweep."""
     ListSweepRuns: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.ListSweepRunsRequest, _sweeps_pb2.ListSweepRunsResponse]  # type: ignore[assignment]
     """Lists the runs of a sweep, a page at a time, as RunService.ListRuns does. Unstable: not implemented yet."""
     GetBestRun: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.GetBestRunRequest, _sweeps_pb2.GetBestRunResponse]  # type: ignore[assignment]
@@ -69,7 +69,7 @@ class SweepServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sweeps_pb2.ListSweepsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sweeps_pb2.ListSweepsResponse, _abc.Awaitable[_sweeps_pb2.ListSweepsResponse]]:
-        """Lists the sweeps of a project. Unstable: not implemented yet."""
+        """Lists the sweeps of a project."""
 
     @_abc_1.abstractmethod
     def GetSweep(
@@ -77,7 +77,7 @@ class SweepServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sweeps_pb2.GetSweepRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sweeps_pb2.GetSweepResponse, _abc.Awaitable[_sweeps_pb2.GetSweepResponse]]:
-        """Returns one sweep. Unstable: not implemented yet."""
+        """Returns one sweep."""
 
     @_abc_1.abstractmethod
     def ListSweepRuns(

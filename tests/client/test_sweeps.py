@@ -1,0 +1,122 @@
+"""Sweeps in the client, with a real daemon and the real local server, made by the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.local.client import Client
+from tests.local.sweeping import Sweep, create
+from tests.support.client import Place, new_place
+
+CONFIG = {
+    "method": "grid",
+    "name": "in the config",
+    "metric": {"name": "score", "goal": "maximize"},
+    "parameters": {"a": {"values": [1, 2, 3]}},
+}
+NO_METRIC = {"method": "random", "parameters": {"a": {"values": [1, 2, 3]}}}
+
+
+class World:
+    """A place with a local server, and sweeps in it."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        reach = place.runtap("local", "start", "--json").json()
+        place.runtap("local", "use")
+        self.client = Client(reach["url"], reach["entity"], reach["api_key"])
+        self.client.project = "tuning"
+        self.path = f"{reach['entity']}/tuning"
+        self.scored = self.ran(create(self.client, CONFIG), [0.25, 0.75, 0.5], "score")
+        self.unmeasured = self.ran(create(self.client, NO_METRIC, displayName="shown"), [1, 2], "loss")
+        self.empty = create(self.client, CONFIG)
+
+    def ran(self, sweep: Sweep, values: list[Any], key: str) -> Sweep:
+        """Lets an agent do as many runs, each with one value."""
+        agent = sweep.agent()
+        for value in values:
+            run, _ = sweep.begin(agent)
+            summary: dict[str, Any] = {key: value}
+            sweep.end(run, **summary)
+        return sweep
+
+    def out(self, script: str) -> list[str]:
+        """What a script prints."""
+        head = "import runtap, pickle\napi = runtap.Api({'project': 'tuning'}, base_url='local')\n"
+        done = self.place.python(head + script)
+        assert done.code == 0, done.err
+        return done.out.splitlines()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with new_place(Path(tmp_path_factory.mktemp("sweeps"))) as place:
+        yield World(place)
+
+
+def test_a_sweep_and_its_attributes(world: World) -> None:
+    name = world.scored.name
+    assert world.out(
+        f"""
+sweep = api.sweep("{world.path}/{name}")
+print(sweep.id, sweep.entity, sweep.project, list(sweep.path), sweep.path)
+print(sweep.url == f"{{api.client.base_url}}/{world.path}/sweeps/{name}", sweep.createdAt == sweep.created_at != "")
+print(sweep.config == {CONFIG!r}, sweep.method, sweep.name, sweep.display_name, sweep.order)
+print(sweep.best_loss, sweep.bestLoss, sweep.run_count, sweep.expected_run_count, sweep.state)
+print(sweep == api.sweep("{name}") == api.sweep(sweep.path) == pickle.loads(pickle.dumps(sweep)))
+print(len({{sweep, sweep.load()}}))
+print(sweep.load(force=True).freshness.source, sweep)
+try:
+    sweep.nonsense
+except AttributeError as error:
+    print(error)
+"""
+    ) == [
+        f"{name} {world.client.entity} tuning {[world.client.entity, 'tuning', name]!r} {world.path}/{name}",
+        "True True",
+        "True grid in the config None -summary_metrics.score",
+        f"0.75 0.75 3 3 {world.scored.read()['state']}",
+        "True",
+        "1",
+        f"upstream <Sweep {world.path}/{name} ({world.scored.read()['state']})>",
+        "a sweep has no attribute 'nonsense'",
+    ]
+
+
+def test_a_sweep_without_metric_name_or_runs(world: World) -> None:
+    assert world.out(
+        f"""
+sweep = api.sweep("{world.unmeasured.name}")
+print(sweep.name, sweep.display_name, sweep.order, sweep.best_loss, sweep.expected_run_count)
+print(api.sweep("{world.empty.name}").best_loss, api.sweep("{world.empty.name}").run_count)
+"""
+    ) == ["shown shown None None None", "None 0"]
+
+
+def test_the_sweeps_of_a_project(world: World) -> None:
+    newest_first = [world.empty.name, world.unmeasured.name, world.scored.name]
+    assert world.out(
+        """
+sweeps = api.project("tuning").sweeps(per_page=2)
+print([sweep.id for sweep in sweeps], sweeps[-1].best_loss, sweeps)
+"""
+    ) == [f"{newest_first!r} 0.75 <Sweeps {world.path}>"]
+
+
+def test_what_goes_wrong_is_a_comm_error(world: World) -> None:
+    missing, wrong, empty = world.out(
+        """
+for path in ("nope", "a/b/c/d/e", ""):
+    try:
+        api.sweep(path)
+    except runtap.CommError as error:
+        print(type(error).__name__, isinstance(error, ValueError), error)
+"""
+    )
+    assert missing.startswith(f"NotFoundError False Could not find sweep {world.path}/nope at http")
+    assert wrong.startswith("InvalidRequestError True 'a/b/c/d/e' is not the path of a sweep")
+    assert empty == "InvalidRequestError True no sweep is named: give api.sweep(path)"
