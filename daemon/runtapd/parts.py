@@ -19,6 +19,7 @@ from runtapd.cache.policy import SoftLimits
 from runtapd.history import encode
 from runtapd.journal import Journal
 from runtapd.paging import Sealer
+from runtapd.reads.best import BestRuns
 from runtapd.reads.histories import HistoryReads
 from runtapd.reads.lists import RunLists
 from runtapd.reads.overlay import Overlay
@@ -113,12 +114,15 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
     runs = RunReads(partitions, overlay)
     lists = RunLists(partitions, overlay)
     histories = HistoryReads(runs, time.time)
+    run_service = RunService(partitions, runs, lists, writes, sealer)
     services: dict[str, _Service] = {
         "AccountService": AccountService(accounts, partitions, journal, sealer, settings.local_home),
         "ProjectService": ProjectService(partitions, ProjectReads(partitions), sealer),
-        "RunService": RunService(partitions, runs, lists, writes, sealer),
+        "RunService": run_service,
         "HistoryService": HistoryService(partitions, histories, sealer),
-        "SweepService": SweepService(partitions, SweepReads(partitions), sealer),
+        "SweepService": SweepService(
+            partitions, SweepReads(partitions), BestRuns(lists, histories), run_service, sealer
+        ),
         "WriteService": WriteService(
             writes, journal, sealer, account_of=lambda asked: accounts.get(asked).account_id
         ),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runtap.sweep_objects import order_key
 from tests.local.client import Client
 from tests.local.sweeping import Sweep, create
 from tests.support.client import Place, new_place
@@ -32,14 +33,20 @@ class World:
         self.client.project = "tuning"
         self.path = f"{reach['entity']}/tuning"
         self.scored = self.ran(create(self.client, CONFIG), [0.25, 0.75, 0.5], "score")
+        self.logged = self.ran(create(self.client, CONFIG), [1, 2, 3], "score", [[9, 1], [0, 2], [3, 3]])
         self.unmeasured = self.ran(create(self.client, NO_METRIC, displayName="shown"), [1, 2], "loss")
         self.empty = create(self.client, CONFIG)
 
-    def ran(self, sweep: Sweep, values: list[Any], key: str) -> Sweep:
-        """Lets an agent do as many runs, each with one value."""
+    def ran(
+        self, sweep: Sweep, values: list[Any], key: str, histories: list[list[Any]] | None = None
+    ) -> Sweep:
+        """Lets an agent do as many runs, each with one value at last, and others before that."""
         agent = sweep.agent()
-        for value in values:
+        for number, value in enumerate(values):
             run, _ = sweep.begin(agent)
+            if histories:
+                rows = [{"_step": step, key: logged} for step, logged in enumerate(histories[number])]
+                self.client.log(run, 0, rows)
             summary: dict[str, Any] = {key: value}
             sweep.end(run, **summary)
         return sweep
@@ -98,13 +105,101 @@ print(api.sweep("{world.empty.name}").best_loss, api.sweep("{world.empty.name}")
 
 
 def test_the_sweeps_of_a_project(world: World) -> None:
-    newest_first = [world.empty.name, world.unmeasured.name, world.scored.name]
+    made = [world.scored, world.logged, world.unmeasured, world.empty]
+    newest_first = [sweep.name for sweep in reversed(made)]
     assert world.out(
         """
 sweeps = api.project("tuning").sweeps(per_page=2)
 print([sweep.id for sweep in sweeps], sweeps[-1].best_loss, sweeps)
 """
     ) == [f"{newest_first!r} 0.75 <Sweeps {world.path}>"]
+
+
+def test_the_runs_of_a_sweep_are_a_sequence(world: World) -> None:
+    assert world.out(
+        f"""
+sweep = api.sweep("{world.scored.name}")
+runs = sweep.runs
+print(len(runs), [run.summary["score"] for run in runs], runs[-1].summary["score"], bool(runs), runs.complete)
+print([run.summary["score"] for run in sorted(runs, key=lambda run: run.summary.get("score", 0), reverse=True)])
+print({{run.sweep_name for run in runs}} == {{sweep.id}}, runs is sweep.runs, sweep.load().runs is runs, runs)
+print(len(api.sweep("{world.empty.name}").runs), pickle.loads(pickle.dumps(sweep)).runs[0] == runs[0])
+"""
+    ) == [
+        "3 [0.5, 0.75, 0.25] 0.25 True True",
+        "[0.75, 0.5, 0.25]",
+        f"True True False <Runs {world.path}/{world.scored.name} (3 runs)>",
+        "0 True",
+    ]
+
+
+def test_the_best_run(world: World) -> None:
+    assert world.out(
+        f"""
+sweep = api.sweep("{world.scored.name}")
+print(sweep.best_run().summary["score"], sweep.best_run().id in [run.id for run in sweep.runs])
+print([sweep.best_run(order).summary["score"] for order in
+    ("+score", "score", "-summary.score", "+summary_metrics.score", "+createdAt", "-created_at", "+config.a")])
+"""
+    ) == ["0.75 True", "[0.25, 0.75, 0.75, 0.25, 0.25, 0.5, 0.25]"]
+
+
+def test_the_best_run_over_whole_histories(world: World) -> None:
+    assert world.out(
+        f"""
+sweep = api.sweep("{world.logged.name}")
+print([sweep.best_run(order, pick=pick).summary["score"] for order, pick in
+    ((None, "last"), (None, "max"), ("+score", "min"), ("+score", "last"))])
+try:
+    sweep.best_run(pick="first")
+except ValueError as error:
+    print(error)
+"""
+    ) == ["[3, 1, 2, 1]", 'pick is "last", "min" or "max", not \'first\'']
+
+
+def test_no_best_run_is_none_and_a_warning(world: World) -> None:
+    assert world.out(
+        f"""
+import warnings
+for name, order in (("{world.empty.name}", None), ("{world.scored.name}", "nowhere"),
+                    ("{world.unmeasured.name}", None)):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        best = api.sweep(name).best_run(order)
+    print(best and best.summary["loss"], "|", caught[0].message, "|", caught[0].filename)
+try:
+    api.sweep("{world.scored.name}").best_run("+")
+except ValueError as error:
+    print(type(error).__name__)
+"""
+    ) == [
+        f"None | sweep {world.path}/{world.empty.name} has no runs yet | <string>",
+        f"None | none of the 3 runs of sweep {world.path}/{world.scored.name} has a number for summary_metrics.nowhere"
+        " | <string>",
+        f"2 | sweep {world.path}/{world.unmeasured.name} has no metric in its configuration; this is its newest run"
+        " | <string>",
+        "InvalidRequestError",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("loss", "-summary_metrics.loss"),
+        ("-loss", "-summary_metrics.loss"),
+        ("+loss", "+summary_metrics.loss"),
+        ("a.b", "-summary_metrics.a.b"),
+        ("summary.loss", "-summary.loss"),
+        ("+summary_metrics.x", "+summary_metrics.x"),
+        ("config.lr", "-config.lr"),
+        ("tags.x", "-tags.x"),
+        ("createdAt", "-created_at"),
+        ("+created_at", "+created_at"),
+    ],
+)
+def test_orders_as_sweeps_have_them(written: str, sent: str) -> None:
+    assert order_key(written) == sent
 
 
 def test_what_goes_wrong_is_a_comm_error(world: World) -> None:

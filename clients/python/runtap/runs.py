@@ -18,7 +18,7 @@ from runtap.run_object import Run
 
 if TYPE_CHECKING:
     from runtap.session import Session
-    from runtap.v1 import runs_pb2
+    from runtap.v1 import runs_pb2, sweeps_pb2
 
 LARGEST_PAGE = 1000
 """What is asked for once a second page is wanted; the first is left to the daemon (50)."""
@@ -34,6 +34,8 @@ class Query:
     per_page: int = 0
     """The caller's ceiling; 0 when there is none."""
     on_error: Literal["raise", "warn"] = "raise"
+    sweep: str = ""
+    """The path of a sweep, for its runs; then `filter_json` does not count."""
 
 
 @dataclass
@@ -51,7 +53,7 @@ class _Pages:
 
 
 class Runs(Sequence[Run]):
-    """Runs of a project. Made by `api.runs(...)`, not by hand.
+    """Runs of a project or a sweep. Made by `api.runs(...)` and `sweep.runs`, not by hand.
 
     Iterating, indexing and slicing fetch pages as needed; `len` is the number of runs that match. Each `for` loop
     begins at the beginning, whatever other loops do. Runs that could not be read do not hide the others: iterating
@@ -120,7 +122,7 @@ class Runs(Sequence[Run]):
 
     def __repr__(self) -> str:
         count = "?" if self._pages.total is None else str(self._pages.total)
-        return f"<Runs {self._query.project or self._session.defaults().project} ({count} runs)>"
+        return f"<Runs {self._query.sweep or self._query.project or self._session.defaults().project} ({count} runs)>"
 
     # What is known of the whole
 
@@ -184,7 +186,12 @@ class Runs(Sequence[Run]):
 
     def _load_page(self) -> None:
         pages = self._pages
-        answer: runs_pb2.ListRunsResponse = self._session.call("runs.ListRuns", self._request())
+        # The answers have the same fields.
+        answer: runs_pb2.ListRunsResponse = (
+            self._session.call("sweeps.ListSweepRuns", self._request_of_sweep())
+            if self._query.sweep
+            else self._session.call("runs.ListRuns", self._request())
+        )
         freshness = self._session.fresh(answer.freshness, "the list of runs")
         pages.runs.extend(Run(self._session, message, freshness) for message in answer.runs)
         pages.errors.extend(_item_error(item) for item in answer.errors)
@@ -199,16 +206,29 @@ class Runs(Sequence[Run]):
     def _request(self) -> runs_pb2.ListRunsRequest:
         from runtap.v1 import runs_pb2
 
-        later = LARGEST_PAGE if self._pages.fetched else 0
         return runs_pb2.ListRunsRequest(
             project=self._query.project,
             defaults=self._session.defaults(),
             filter_json=self._query.filter_json,
             order=self._query.order,
-            page_size=min(self._query.per_page, LARGEST_PAGE) or later,
+            page_size=self._page_size(),
             page_token=self._pages.token,
             options=self._session.options(),
         )
+
+    def _request_of_sweep(self) -> sweeps_pb2.ListSweepRunsRequest:
+        from runtap.v1 import sweeps_pb2
+
+        return sweeps_pb2.ListSweepRunsRequest(
+            path=self._query.sweep,
+            order=self._query.order,
+            page_size=self._page_size(),
+            page_token=self._pages.token,
+            options=self._session.options(),
+        )
+
+    def _page_size(self) -> int:
+        return min(self._query.per_page, LARGEST_PAGE) or (LARGEST_PAGE if self._pages.fetched else 0)
 
     def _report_missing(self) -> None:
         """Says what could not be read; only when all pages are there."""

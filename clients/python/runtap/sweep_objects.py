@@ -6,18 +6,28 @@ Named so because `runtap.sweep` is a name of the wandb SDK, which runtap passes 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from runtap.errors import CommError
+from runtap.cautions import caution
+from runtap.errors import CommError, InvalidRequestError
 from runtap.freshness import Freshness
 from runtap.paged import Paged
 from runtap.run_attributes import Path
+from runtap.run_object import Run
+from runtap.runs import Query, Runs
+from runtap.values import check_text
 
 if TYPE_CHECKING:
     from runtap.session import Session
     from runtap.v1 import sweeps_pb2
 
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
+_COLUMNS = frozenset(
+    ("name", "display_name", "state", "created_at", "heartbeat_at", "updated_at", "duration", "group", "job_type",
+     "username", "sweep")
+)  # fmt: skip
+"""Names in an order that are columns; every other name is a metric's."""
+_ROOTS = ("summary_metrics.", "summary.", "config.", "tags.")
 
 
 class Sweep:
@@ -32,6 +42,7 @@ class Sweep:
         self._message = message
         self._freshness = freshness
         self._config: dict[str, Any] | None = None
+        self._runs: Runs | None = None
 
     @property
     def id(self) -> str:
@@ -130,6 +141,52 @@ class Sweep:
         """Where this came from, and how old it is."""
         return self._freshness
 
+    @property
+    def runs(self) -> Runs:
+        """Its runs, the newest first, fetched when they are looked at; until `load()` always the same sequence."""
+        if self._runs is None:
+            path = str(self.path)
+            self._runs = Runs(self._session, Query(project="/".join(self.path[:2]), sweep=path))
+        return self._runs
+
+    def best_run(
+        self, order: str | None = None, *, pick: Literal["last", "min", "max"] = "last"
+    ) -> Run | None:
+        """The best run by the metric of the configuration. Runs without the metric, or with NaN, never win.
+
+        Arguments:
+            order: another metric or column, `-` (largest first) where it has no sign: `+loss`, `-config.lr`,
+                `-created_at`.
+            pick: which of a run's values counts: the last one, which is in its summary, or the smallest or largest of
+                its whole history, for which the histories of all its runs are read.
+
+        Returns:
+            The run. None, with a warning, when no run has the metric; of a sweep that has no metric, with a warning,
+            the newest run.
+
+        Raises:
+            InvalidRequestError: (a ValueError) when `order` or `pick` mean nothing. CommError: when it cannot be read.
+        """
+        from runtap.v1 import sweeps_pb2
+
+        check_text(order or "", "order")
+        if pick not in ("last", "min", "max"):
+            message = f'pick is "last", "min" or "max", not {pick!r}'
+            raise InvalidRequestError(
+                message, ValueError(message), reason="INVALID_FIELD", metadata={"field": "pick"}
+            )
+        request = sweeps_pb2.GetBestRunRequest(
+            path=str(self.path),
+            order=order_key(order) if order else "",
+            pick=sweeps_pb2.MetricPick.Value(f"METRIC_PICK_{pick.upper()}"),
+            options=self._session.options(),
+        )
+        answer: sweeps_pb2.GetBestRunResponse = self._session.call("sweeps.GetBestRun", request)
+        if answer.warning:
+            caution(answer.warning, UserWarning)
+        freshness = self._session.fresh(answer.freshness, f"the best run of sweep {self.path}")
+        return Run(self._session, answer.run, freshness) if answer.HasField("run") else None
+
     def load(self, force: bool = False) -> Sweep:
         """Reads the sweep again.
 
@@ -143,7 +200,7 @@ class Sweep:
             NotFoundError: when it is gone. CommError: when it cannot be read.
         """
         self._message, self._freshness = read(self._session, str(self.path), force=force)
-        self._config = None
+        self._config = self._runs = None
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -202,6 +259,15 @@ def read(session: Session, path: str, *, force: bool = False) -> tuple[sweeps_pb
     )
     answer: sweeps_pb2.GetSweepResponse = session.call("sweeps.GetSweep", request)
     return answer.sweep, session.fresh(answer.freshness, f"sweep {path}")
+
+
+def order_key(text: str) -> str:
+    """An order as sweeps have it, where a bare name is a metric's, as lists of runs have it, with its sign."""
+    sign, name = (text[0], text[1:]) if text[0] in "+-" else ("-", text)
+    snake = _CAPITAL.sub("_", name).lower()
+    if snake in _COLUMNS:
+        return sign + snake
+    return sign + name if name.startswith(_ROOTS) or not name else f"{sign}summary_metrics.{name}"
 
 
 def _parsed(message: sweeps_pb2.Sweep) -> dict[str, Any]:

@@ -434,12 +434,12 @@ class GetBestRunResponse(_message.Message):
     WARNING_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
     value: _builtins.float
-    """Its value; absent with the run."""
+    """Its value; absent with the run, and where no number decided."""
     warning: _builtins.str
-    """For people: why there is none."""
+    """For people: why there is none, or what to know of it; empty when there is nothing to say."""
     @_builtins.property
     def run(self) -> _runs_pb2.Run:
-        """The run; absent when no run has the metric."""
+        """The run; absent when no run has the metric. Of a sweep without a metric, the newest."""
 
     @_builtins.property
     def freshness(self) -> _common_pb2.Freshness:

@@ -76,7 +76,7 @@ class SweepServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSweepRuns(self, request, context):
-        """Lists the runs of a sweep, a page at a time, as RunService.ListRuns does. Unstable: not implemented yet.
+        """Lists the runs of a sweep, a page at a time, as RunService.ListRuns does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,7 +84,6 @@ class SweepServiceServicer(object):
 
     def GetBestRun(self, request, context):
         """Returns the best run by the sweep's own metric and goal. Runs without the metric, or with NaN, never win.
-        Unstable: not implemented yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,11 +38,9 @@ class SweepServiceStub:
     GetSweep: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.GetSweepRequest, _sweeps_pb2.GetSweepResponse]
     """Returns one sweep."""
     ListSweepRuns: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.ListSweepRunsRequest, _sweeps_pb2.ListSweepRunsResponse]
-    """Lists the runs of a sweep, a page at a time, as RunService.ListRuns does. Unstable: not implemented yet."""
+    """Lists the runs of a sweep, a page at a time, as RunService.ListRuns does."""
     GetBestRun: _grpc.UnaryUnaryMultiCallable[_sweeps_pb2.GetBestRunRequest, _sweeps_pb2.GetBestRunResponse]
-    """Returns the best run by the sweep's own metric and goal. Runs without the metric, or with NaN, never win.
-    Unstable: not implemented yet.
-    """
+    """Returns the best run by the sweep's own metric and goal. Runs without the metric, or with NaN, never win."""
 
 @_typing.type_check_only
 class SweepServiceAsyncStub(SweepServiceStub):
@@ -54,11 +52,9 @@ class SweepServiceAsyncStub(SweepServiceStub):
     GetSweep: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.GetSweepRequest, _sweeps_pb2.GetSweepResponse]  # type: ignore[assignment]
     """Returns one sweep."""
     ListSweepRuns: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.ListSweepRunsRequest, _sweeps_pb2.ListSweepRunsResponse]  # type: ignore[assignment]
-    """Lists the runs of a sweep, a page at a time, as RunService.ListRuns does. Unstable: not implemented yet."""
+    """Lists the runs of a sweep, a page at a time, as RunService.ListRuns does."""
     GetBestRun: _aio.UnaryUnaryMultiCallable[_sweeps_pb2.GetBestRunRequest, _sweeps_pb2.GetBestRunResponse]  # type: ignore[assignment]
-    """Returns the best run by the sweep's own metric and goal. Runs without the metric, or with NaN, never win.
-    Unstable: not implemented yet.
-    """
+    """Returns the best run by the sweep's own metric and goal. Runs without the metric, or with NaN, never win."""
 
 class SweepServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads sweeps."""
@@ -85,7 +81,7 @@ class SweepServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sweeps_pb2.ListSweepRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sweeps_pb2.ListSweepRunsResponse, _abc.Awaitable[_sweeps_pb2.ListSweepRunsResponse]]:
-        """Lists the runs of a sweep, a page at a time, as RunService.ListRuns does. Unstable: not implemented yet."""
+        """Lists the runs of a sweep, a page at a time, as RunService.ListRuns does."""
 
     @_abc_1.abstractmethod
     def GetBestRun(
@@ -93,8 +89,6 @@ class SweepServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sweeps_pb2.GetBestRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sweeps_pb2.GetBestRunResponse, _abc.Awaitable[_sweeps_pb2.GetBestRunResponse]]:
-        """Returns the best run by the sweep's own metric and goal. Runs without the metric, or with NaN, never win.
-        Unstable: not implemented yet.
-        """
+        """Returns the best run by the sweep's own metric and goal. Runs without the metric, or with NaN, never win."""
 
 def add_SweepServiceServicer_to_server(servicer: SweepServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
