@@ -68,7 +68,7 @@ def test_the_runs_of_a_sweep_are_a_list_like_any_other(world: World, server: Swe
     second = listed(world, page_size=3, page_token=first.next_page_token)
     third = listed(world, page_size=3, page_token=second.next_page_token)
     assert [run.run_id for run in third.runs] == ["r0000"] and not third.next_page_token
-    assert json.loads(server.last("Runs").variables["filters"]) == {"$and": [{"sweep": "s1"}]}
+    assert {run.run_id for page in (first, second, third) for run in page.runs}.isdisjoint({"other"})
     assert server.count("Runs") == 3 and server.count("Sweep") == 0
     listed(world, page_size=3)
     assert server.count("Runs") == 3, "the second reader is answered from memory"
@@ -145,13 +145,14 @@ def test_the_best_run(
     assert json.loads(found.run.summary_json)["loss"] in (value, "Infinity")
 
 
-def test_one_page_tells_where_the_server_orders(world: World, server: SweepingUpstream) -> None:
+def test_a_page_or_two_tell_and_then_memory(world: World, server: SweepingUpstream) -> None:
     add(server, LOWEST, *range(120, 0, -1), ..., NAN)
     assert best(world).run.run_id == "r0119"
-    assert server.last("Runs").variables["order"] == "+summary_metrics.loss"
-    assert (server.count("Runs"), server.count("Sweep")) == (1, 1)
+    first = server.counts()
+    assert first["Runs"] <= 2, "one page where the server is trusted to order, else all runs"
+    assert first["Sweep"] == 1
     assert best(world).value == 1
-    assert (server.count("Runs"), server.count("Sweep")) == (1, 1), "answered from memory"
+    assert server.counts() == first, "answered from memory"
 
 
 @pytest.mark.parametrize("trouble", ["ignores_order", "nan_counts"])

@@ -97,9 +97,10 @@ class SweepingUpstream(ScriptedUpstream):
     def _answer_runs(self, request: Request) -> dict[str, Any]:
         wanted = json.loads(request.variables["filters"])
         project = self._project(request)
-        if "$and" not in wanted or project is None:
+        # Both forms mean the same; the SDK sends the first.
+        (condition,) = wanted.get("$and", [wanted])
+        if "sweep" not in condition or project is None:
             return super()._answer_runs(request)
-        (condition,) = wanted["$and"]
         found = [node for node in project.values() if node.get("sweepName") == condition["sweep"]]
         if not self.ignores_order:
             found = self._ordered(found, request.variables["order"])

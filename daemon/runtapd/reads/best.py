@@ -107,7 +107,7 @@ class BestRuns:
             for shown, value in zip(stretch.runs, values, strict=True):
                 if value is not None and (best is None or _better(value, best[0], order.descending)):
                     best = value, shown
-            believed = pick is Pick.LAST and offset == 0 and _is_ordered(values, order.descending)
+            believed = pick is Pick.LAST and offset == 0 and is_ordered(values, descending=order.descending)
             if believed or stretch.next is None:
                 break
             offset, fetch = stretch.next.offset, LARGEST_PAGE
@@ -170,7 +170,19 @@ def _of_document(record: Record, large: bytes | None, kind: DocumentKind, column
         document = jsontext.loads(text)
     except ValueError:
         return None  # not JSON: it holds no number
+    if kind is DocumentKind.CONFIG:
+        document = _unwrapped(document)
     return _number(value_getter(column)({column.root: document}))
+
+
+def _unwrapped(config: Any) -> Any:
+    """Returns a config without the wrapping that each value has on the wire."""
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: value["value"] if isinstance(value, dict) and "value" in value else value
+        for key, value in config.items()
+    }
 
 
 def _number(value: Any) -> float | None:
@@ -188,7 +200,7 @@ def _better(value: float, other: float, descending: bool) -> bool:
     return value > other if descending else value < other
 
 
-def _is_ordered(values: Sequence[float | None], descending: bool) -> bool:
+def is_ordered(values: Sequence[float | None], *, descending: bool) -> bool:
     """Returns whether a page shows that its server orders: best numbers first, then those without one."""
     numbers = [value for value in values if value is not None]
     if not numbers or None in values[: len(numbers)]:
