@@ -169,6 +169,7 @@ class PartVitals:
                 blocked=account.blocked,
                 upstream_requests=account.requests_sent,
                 pending_writes=self.journal.pending_count(account.account_id),
+                held_back=account.held_back,
             )
             for account in self.accounts.all()
         ]

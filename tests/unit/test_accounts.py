@@ -230,3 +230,29 @@ def test_no_repr_shows_a_key(life: Life, server: ScriptedUpstream) -> None:
 @pytest.mark.parametrize("text", ["", ".", "..", "acct-", "acct-../../../x", "acct-0123456789abcdeF", "/"])
 def test_what_is_no_account_id(text: str) -> None:
     assert not is_account_id(text)
+
+
+def test_a_login_keeps_to_the_pause_of_its_account(life: Life, server: ScriptedUpstream) -> None:
+    async def story(accounts: Accounts) -> None:
+        account = await login(accounts, server)
+        server.fail("Viewer", Status(429, b"{}", {"Retry-After": "60"}))
+        for _ in range(2):
+            with pytest.raises(faults.RateLimited):
+                await login(accounts, server, verify=True)
+        assert server.count("Viewer") == 2 and "asked for a pause" in account.held_back
+        assert not (await login(accounts, server, OTHER_KEY)).held_back
+
+    life.run(story)
+
+
+def test_another_key_of_the_same_user_is_held_to_the_same_limits(
+    life: Life, server: ScriptedUpstream
+) -> None:
+    async def story(accounts: Accounts) -> None:
+        account = await login(accounts, server)
+        server.fail("Viewer", Status(503, b"{}", {"Retry-After": "60"}))
+        with pytest.raises(faults.UpstreamUnavailable):
+            await login(accounts, server, verify=True)
+        assert await login(accounts, server, SECOND_KEY) is account and account.held_back
+
+    life.run(story)

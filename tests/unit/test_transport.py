@@ -19,6 +19,7 @@ from runtapd.model.paths import RunPath
 from runtapd.upstream.api import RunChange, Wait
 from runtapd.upstream.channel import Channel
 from runtapd.upstream.graphql import GraphQLUpstream
+from runtapd.upstream.turns import Turns
 from tests.support.daemon import eventually
 from tests.support.upstream import KEY, ScriptedUpstream
 from tests.support.upstream_faults import (
@@ -50,7 +51,8 @@ def server() -> Iterator[ScriptedUpstream]:
 def use(server: ScriptedUpstream, what: Use[T], *, key: str = KEY, url: str = "") -> T:
     """Runs one coroutine against the server; no thread may be left busy afterwards."""
     with ThreadPoolExecutor(2) as threads:
-        channel = Channel(url or server.url, key, "test", threads, draw=random.Random(1))
+        turns = Turns(url or server.url)
+        channel = Channel(url or server.url, key, "test", threads, turns, draw=random.Random(1))
         try:
             return asyncio.run(_awaited(what(GraphQLUpstream(channel))))
         finally:
@@ -263,7 +265,7 @@ def test_the_key_is_in_no_message_and_no_repr(server: ScriptedUpstream) -> None:
         assert KEY not in told and coded not in told
         server.heal()
     with ThreadPoolExecutor(1) as threads:
-        assert KEY not in repr(Channel(server.url, KEY, "test", threads))
+        assert KEY not in repr(Channel(server.url, KEY, "test", threads, Turns(server.url)))
 
 
 def test_threads_end_with_their_requests(server: ScriptedUpstream) -> None:

@@ -193,6 +193,11 @@ class DaemonService:
             warnings.append(f"the daemon's loop last ran {self._lag.lag_s * 1000:.0f} ms late")
         if blocked := self._vitals.blocked_writes():
             warnings.append(f"{blocked} writes wait for a usable API key; log in again to send them")
+        warnings += [
+            f"{account.base_url} {account.held_back} (account of {account.username})"
+            for account in self._vitals.account_statuses()
+            if account.held_back
+        ]
         if self._identity.last_exit_reason == "crash":
             warnings.append("the daemon before this one crashed or was killed")
         return warnings

@@ -21,6 +21,7 @@ from runtapd.reads.partitions import Partitions
 from runtapd.reads.runs import RunReads
 from runtapd.services import bodies, convert, masks, places, queries, updates
 from runtapd.services.calls import Call
+from runtapd.upstream.api import Urgency
 from runtapd.writes import Writes
 
 Context = ServicerContext[Any, Any]
@@ -68,6 +69,8 @@ class RunService:
         size = convert.page_size(request.page_size, FIRST_PAGE, LARGEST_PAGE)
         purpose = places.purpose(part.account.account_id, query, mask)
         place = places.opened(self._sealer, request.page_token, purpose)
+        if place is not None:
+            wait.urgency = Urgency.BULK
         # Whoever wants a second page wants the list; a page size that was asked for is a ceiling, though.
         fetch = size if request.page_size or place is None else LARGEST_PAGE
         answer = await self._lists.answer(part, query, wishes, place)

@@ -22,6 +22,8 @@ class AccountVitals:
     blocked: bool
     upstream_requests: int
     pending_writes: int
+    held_back: str = ""
+    """What its requests wait for where the server limits them, such as `has asked for a pause of another 9 s`."""
 
 
 @dataclass(frozen=True)

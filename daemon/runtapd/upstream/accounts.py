@@ -27,6 +27,7 @@ from runtapd.upstream.api import Upstream, ViewerData, Wait
 from runtapd.upstream.channel import Channel
 from runtapd.upstream.credentials import Credentials, KeySource
 from runtapd.upstream.graphql import GraphQLUpstream
+from runtapd.upstream.turns import Turns
 
 FILE_FORMAT = 1
 log = logging.getLogger(__name__)
@@ -52,6 +53,11 @@ class Account:
     def blocked(self) -> bool:
         """True once the server refused the key; a new Login clears it."""
         return self.channel is not None and self.channel.refused
+
+    @property
+    def held_back(self) -> str:
+        """What its requests wait for, for people; empty when nothing is held back by the server's limits."""
+        return self.channel.turns.held_back() if self.channel else ""
 
     @property
     def requests_sent(self) -> int:
@@ -154,7 +160,7 @@ class Accounts:
         async with self._logins.setdefault(fingerprint, asyncio.Lock()):
             account = self._accounts.get(self._by_key.get(fingerprint, ""))
             if account is None or verify or account.blocked or account.upstream is None:
-                account = await self._verified(found, wait)
+                account = await self._verified(found, wait, account)
                 self._by_key[fingerprint] = account.account_id
         account.source, account.place = found.source, found.place
         if store:
@@ -183,6 +189,7 @@ class Accounts:
         if self._default == account.account_id:
             self._default = ""
         if account.channel:
+            account.channel.turns.close()
             account.channel.close()
         await self._save()
         return removed
@@ -195,8 +202,8 @@ class Accounts:
 
     # Inside
 
-    async def _verified(self, found: Credentials, wait: Wait) -> Account:
-        channel = self._channel(found.base_url, found.api_key)
+    async def _verified(self, found: Credentials, wait: Wait, known: Account | None) -> Account:
+        channel = self._channel(found.base_url, found.api_key, known)
         upstream = GraphQLUpstream(channel)
         try:
             viewer = await upstream.viewer(wait)
@@ -215,6 +222,7 @@ class Accounts:
             self._accounts[account_id] = account
         elif account.channel:
             channel.requests_sent += account.channel.requests_sent
+            channel.turns = account.channel.turns  # another key of the same user is held to the same limits
             account.channel.close()
         account.app_url, account.viewer, account.viewer_at = found.app_url, viewer, time.time()
         account.channel, account.upstream = channel, upstream
@@ -225,9 +233,10 @@ class Accounts:
         account.upstream = GraphQLUpstream(account.channel, account.viewer.username)
         self._by_key[_fingerprint(account.base_url, key)] = account.account_id
 
-    def _channel(self, base_url: str, key: str) -> Channel:
+    def _channel(self, base_url: str, key: str, known: Account | None = None) -> Channel:
         self._learn(key)
-        return Channel(base_url, key, self._user_agent, self._threads)
+        turns = known.channel.turns if known is not None and known.channel else Turns(base_url)
+        return Channel(base_url, key, self._user_agent, self._threads, turns)
 
     def _key_on_disk(self, account: Account) -> str:
         """Returns a key that can be found without the caller; empty when there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
@@ -35,6 +35,8 @@ class Wait:
     urgency: Urgency = Urgency.INTERACTIVE
     once: bool = False
     """True for those who try again by themselves, and would rather hear at once what went wrong."""
+    on_join: list[Callable[[], None]] = field(default_factory=list, repr=False, compare=False)
+    """Called when another waiter has joined: a request that waits for its turn may be more urgent now."""
 
     def no_later_than(self, deadline: float) -> Wait:
         """Returns the same wait with an earlier end: for those who have something to fall back on."""
@@ -45,6 +47,8 @@ class Wait:
         self.deadline = max(self.deadline, other.deadline)
         if other.urgency is Urgency.INTERACTIVE:
             self.urgency = Urgency.INTERACTIVE
+        for joined in list(self.on_join):
+            joined()
 
 
 Waits = Callable[[], Wait]

@@ -1,6 +1,7 @@
 """One account's way to its server: GraphQL requests with a true deadline, retried by status, faults told apart.
 
-Waiting (backoff, Retry-After) happens on the loop, never in a thread; `transport.py` does the one blocking request.
+Waiting (for a turn, backoff, Retry-After) happens on the loop, never in a thread: `turns.py` says when a request may be
+sent, `transport.py` does the one blocking request.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import contextlib
 import random
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +19,9 @@ from typing import Any
 from runtapd import faults
 from runtapd.model import jsontext
 from runtapd.upstream import retry
-from runtapd.upstream.api import Wait
+from runtapd.upstream.api import Urgency, Wait
 from runtapd.upstream.transport import Answer, Exchange, Failed, Session
+from runtapd.upstream.turns import Turns
 
 MOST_INVALID_ANSWERS = 3
 """A sign-in page does not become JSON by asking all day; a truncated answer is cured by the second try."""
@@ -35,18 +38,25 @@ class Channel:
     api_key: str = field(repr=False)
     user_agent: str
     threads: ThreadPoolExecutor = field(repr=False)
+    """Shared by all accounts; turns keep one account from taking them all."""
+    turns: Turns = field(repr=False)
+    """Those of the account; they outlive this channel when it logs in with another key."""
     draw: random.Random = field(default_factory=random.Random, repr=False)
     requests_sent: int = 0
     refused: bool = False
     """True once the server answered 401 to this key."""
-    _session: Session = field(init=False, repr=False)
+    _sessions: dict[Urgency, Session] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._session = Session(self.base_url, self.api_key, self.user_agent)
+        self._sessions = {
+            urgency: Session(self.base_url, self.api_key, self.user_agent, connections)
+            for urgency, connections in self.turns.connections.items()
+        }
 
     def close(self) -> None:
         """Closes idle connections."""
-        self._session.close()
+        for session in self._sessions.values():
+            session.close()
 
     async def graphql(
         self, operation: str, query: str, variables: dict[str, Any], wait: Wait, *, once: bool = False
@@ -94,6 +104,8 @@ class Channel:
             return faults.UpstreamUnavailable(
                 f"{self.base_url} cannot be reached: {error}", metadata=self._where()
             )
+        except faults.Fault as fault:
+            return fault
         if answer.status != 200:
             return self._refusal(operation, answer)
         # Parsing a page of runs takes milliseconds; the loop must not wait for it, nor it for slow servers' threads.
@@ -159,13 +171,21 @@ class Channel:
         return jsontext.encodable(text.replace(self.api_key, "***").replace(coded, "***"))
 
     async def _post(self, body: bytes, wait: Wait) -> Answer:
-        """Sends once and waits to the deadline, which may move on while others join the wait."""
+        """Sends once, when it is its turn, and waits to the deadline, which may move on while others join the wait."""
+        turn = await self.turns.take(wait)
         loop = asyncio.get_running_loop()
-        exchange = Exchange(wait.deadline - loop.time())
+        exchange = Exchange(wait.deadline - loop.time(), _on_loop(loop, turn.heard))
+        try:
+            job = self.threads.submit(
+                self._sessions[turn.urgency].post, exchange, f"{self.base_url}/graphql", body
+            )
+        except RuntimeError:
+            turn.end()
+            raise
         self.requests_sent += 1
-        work = loop.run_in_executor(
-            self.threads, self._session.post, exchange, f"{self.base_url}/graphql", body
-        )
+        # Not when nobody waits any more, but when the thread is free: it may hang where nothing wakes it.
+        job.add_done_callback(lambda _: _on_loop(loop, turn.end)())
+        work = asyncio.wrap_future(job)
         try:
             while not work.done():
                 remaining = wait.deadline - loop.time()
@@ -179,6 +199,16 @@ class Channel:
                 work.cancel()  # if no thread has taken it up yet, nothing is sent
                 # Otherwise the thread ends by itself now; its outcome is nobody's business any more.
                 work.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None]) -> Callable[..., None]:
+    """Returns a function for other threads that makes the call on the loop, while there is one."""
+
+    def make(*arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(call, *arguments)
+
+    return make
 
 
 def error_words(parsed: Any) -> str:

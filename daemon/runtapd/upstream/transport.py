@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,9 +44,11 @@ class Failed(Exception):
 class Exchange:
     """One request under way in a thread; `close` ends it from the loop."""
 
-    def __init__(self, time_s: float) -> None:
+    def __init__(self, time_s: float, on_head: Callable[[int, Mapping[str, str]], None]) -> None:
         self.time_s = time_s
         """How long the thread may take at least; whoever waits for it may have more time, or close it earlier."""
+        self.on_head = on_head
+        """Called in the thread with status and headers as soon as they are there, however long the body takes."""
         self.closed = False
         self._socket: socket.socket | None = None
 
@@ -71,14 +74,14 @@ class Exchange:
 class Session:
     """A pool of connections to one server, used from many threads."""
 
-    def __init__(self, base_url: str, api_key: str, user_agent: str) -> None:
+    def __init__(self, base_url: str, api_key: str, user_agent: str, connections: int) -> None:
         self._auth = ("api", api_key)
         self._session = requests.Session()
         # Proxies and certificates of the surroundings count, but never on the way to this very machine.
         self._session.trust_env = urlsplit(base_url).hostname not in {"127.0.0.1", "localhost", "::1"}
         self._session.headers.update({"User-Agent": user_agent, "Use-Admin-Privileges": "true"})
         # Retrying is ours: urllib3's own sleeps in the thread and knows no total deadline.
-        adapter = _Adapter(pool_connections=1, pool_maxsize=16, max_retries=0)
+        adapter = _Adapter(pool_connections=1, pool_maxsize=connections, max_retries=0)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 
@@ -116,6 +119,7 @@ class Session:
         )
         with response:
             headers = {name.lower(): value for name, value in response.headers.items()}
+            exchange.on_head(response.status_code, headers)
             return Answer(response.status_code, headers, _body(exchange, response))
 
 
