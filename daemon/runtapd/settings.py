@@ -45,7 +45,7 @@ class Settings:
     fresh_finished_s: float = 300.0
     max_open_calls_per_client: int = 256
     max_streams_per_client: int = 128
-    upstream_threads: int = 128
+    upstream_threads: int = 256
     """Requests to servers under way at once, of all accounts together."""
     failpoint: str = ""
     """For crash tests: the process kills itself when it passes the place of this name."""

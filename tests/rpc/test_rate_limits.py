@@ -165,3 +165,18 @@ def test_dripping_bodies_hold_up_neither_other_accounts_nor_people(
     server.heal()
     eventually(lambda: server.abandoned >= 8, "the bodies are given up")
     assert exported(world, 1) == PAGES * RUNS_A_PAGE, "and their connections are free again"
+
+
+def test_dripping_answers_to_people_hold_up_nobody_else(world: World, server: LimitedUpstream) -> None:
+    bob = login(world.daemon, server, OTHER_KEY)
+    server.fail("Run", Drip(0.05), times=32)
+    stub = world.runs()
+    calls = [
+        stub.GetRun.future(runs_pb2.GetRunRequest(path=f"{ENTITY}/p0/p0r{i}"), timeout=60) for i in range(32)
+    ]
+    eventually(lambda: server.count("Run") == 32, "all bodies drip")
+    get(world, "bobs/p/r", timeout=5, account=bob)
+    get(world, f"{ENTITY}/p1/p1r0", timeout=5)
+    for call in calls:
+        call.cancel()
+    eventually(lambda: server.abandoned == 32, "the bodies are given up")

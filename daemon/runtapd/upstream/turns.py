@@ -16,8 +16,9 @@ from runtapd import faults
 from runtapd.upstream.api import Urgency, Wait
 from runtapd.upstream.budget import Budget, Told
 
-CONNECTIONS: Mapping[Urgency, int] = {Urgency.INTERACTIVE: 16, Urgency.BULK: 8}
-"""How many requests of a class one account may have under way, bodies included."""
+CONNECTIONS: Mapping[Urgency, int] = {Urgency.INTERACTIVE: 48, Urgency.BULK: 8}
+"""How many requests of a class one account may have under way, bodies included. Interactive ones are small, and each
+has somebody waiting for it: those whose bodies drip should leave room for others."""
 
 
 @dataclass(slots=True)
