@@ -12,7 +12,7 @@ from typing import Final
 
 import psutil
 
-from tests.bench import seed, stalled
+from tests.bench import limits, seed, stalled
 from tests.bench.local import LocalRows
 from tests.bench.measure import Sample, machine, middle, run_script
 from tests.support.daemon import Daemon, start_daemon
@@ -178,12 +178,22 @@ def history_rows(bench: Bench, runs: int) -> list[str]:
     return LocalRows(bench.server, bench.env, min(bench.rounds, LOCAL_ROUNDS)).histories(runs * 100)
 
 
+def limited_rows(bench: Bench, runs: int) -> list[str]:
+    def fresh() -> Daemon:
+        bench.fresh_daemon()
+        assert bench.daemon is not None
+        return bench.daemon
+
+    return limits.rows(fresh, 26 if runs < 1000 else 60)
+
+
 STEPS: Final[dict[str, Callable[[Bench, int], list[str]]]] = {
     "csv": csv_rows,
     "first-call": first_call_rows,
     "lists": list_rows,
     "histories": history_rows,
     "stalled": stalled_rows,
+    "limited": limited_rows,
 }
 
 
