@@ -90,6 +90,16 @@ def test_one_request_finds_out_what_is_allowed_and_one_that_hangs_does_not_stop_
     assert story.wait_s() == 0
 
 
+def test_when_a_window_is_over_one_request_finds_out_again(story: Story) -> None:
+    story.answered(Told(200))  # one that told nothing, from before or from elsewhere
+    for _ in range(200):
+        story.answered(Told(200, remaining=10, reset_s=60))
+    story.now += 61
+    assert story.wait_s() == 0
+    story.budget.sent()
+    assert story.wait_s() == pytest.approx(HEARD_WITHIN_S)
+
+
 def test_the_first_half_of_a_window_is_free_and_the_rest_is_spread(story: Story) -> None:
     story.answered(Told(200, remaining=10, reset_s=60))
     for _ in range(5):

@@ -155,7 +155,7 @@ class Budget:
     _paused_until: float = -math.inf
     _window: _Window | None = None
     _silent: bool = False
-    """True once an answer came that told nothing of limits."""
+    """True when answers come that tell nothing of limits."""
     _pace: _Pace = field(default_factory=_Pace)
     _unheard: dict[int, float] = field(default_factory=dict)
     """When the requests were sent whose answers have not begun, by number."""
@@ -213,7 +213,7 @@ class Budget:
         now = self.clock()
         sent_at = self._unheard.pop(number, now)
         if told.remaining is not None and told.reset_s is not None:
-            self._window = self._window or _Window(sent_at=sent_at)
+            self._window, self._silent = self._window or _Window(sent_at=sent_at), False
             self._window.told(now, told.remaining, told.reset_s, len(self._recent(now)))
         elif told.status == 200 and (self._window is None or now >= self._window.ends_at):
             self._window, self._silent = None, True
