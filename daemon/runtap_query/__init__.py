@@ -1,4 +1,4 @@
-"""Filters and ordering of runs: parse and evaluate. Pure; used by the daemon and by the local server.
+"""Filters and ordering of runs: parse, evaluate, normalise and lint. Pure; used by the daemon and by the local server.
 
 A document is a plain dictionary of one run: ``name``, ``display_name``, ``state``, ``tags``, the moments
 ``created_at``, ``heartbeat_at`` and ``updated_at`` in any form ``parse_moment`` reads, ``group``, ``job_type``,
@@ -11,6 +11,8 @@ The rules are MongoDB's but for what ``tests/unit/test_query_oracle.py`` lists w
 from .columns import Column, Kind, resolve_column
 from .errors import QueryError
 from .evaluate import Filter, compile_filter
+from .lint import lint
+from .normalise import filter_text, normalised, order_text, spelled
 from .order import DEFAULT_ORDER, Order, parse_order, sort_documents, sort_values
 from .parse import COMBINING, OPERATORS, And, Compare, Node, Not, Or, parse_filter
 from .patterns import Pattern
@@ -36,11 +38,16 @@ __all__ = [
     "Pattern",
     "QueryError",
     "compile_filter",
+    "filter_text",
+    "lint",
+    "normalised",
+    "order_text",
     "parse_filter",
     "parse_moment",
     "parse_order",
     "resolve_column",
     "sort_documents",
     "sort_values",
+    "spelled",
     "value_getter",
 ]

@@ -305,6 +305,44 @@ def test_filters_and_orders_reach_the_server_in_its_own_words(world: World) -> N
     sent = world.server.last("Runs").variables
     assert sent["filters"] == '{"summary_metrics.loss":{"$gt":12345678901234567890123}}'
     assert sent["order"] == "-summary_metrics.loss"
+    world.list(filter_json='{"config.lr": 1, "created_at": {"$gt": "2024-05"}}', order="+config.lr")
+    sent = world.server.last("Runs").variables
+    assert sent["filters"] == '{"config.lr.value":1,"createdAt":{"$gt":"2024-05"}}'
+    assert sent["order"] == "+config.lr.value"
+
+
+def test_queries_of_one_meaning_are_one_request(world: World) -> None:
+    world.add_runs(3)
+    for filter_json, order in (
+        ('{"state": "finished", "display_name": "x"}', "-summary.loss"),
+        (
+            '{"$and": [{"displayName": {"$eq": "x"}}, {"state": {"$in": ["finished"]}}]}',
+            "summaryMetrics.loss",
+        ),
+    ):
+        world.list(filter_json=filter_json, order=order)
+    assert world.server.count("Runs") == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"filter_json": '{"stat": "finished"}'}, "unknown column 'stat'; did you mean 'state'?"),
+        ({"filter_json": '{"id": "x"}'}, "did you mean 'name'?"),
+        ({"filter_json": '{"$or": [{}, {"config.lr": {"$gte": null}}]}'}, "(at $or[1].config.lr.$gte)"),
+        ({"filter_json": '{"config.lr": {"$gtt": 1}}'}, "did you mean $gt?"),
+        ({"filter_json": '{"order": "+summary.loss"}'}, "give it as the order argument beside the filters"),
+        ({"filter_json": '{"state": "a", "state": "b"}'}, "'state' stands twice"),
+        ({"filter_json": '{"created_at": {"$gt": "yesterday"}}'}, "needs a date such as '2024-05-31'"),
+        ({"order": "loss"}, "'summary_metrics.loss'"),
+        ({"order": "+createAt"}, "did you mean 'createdAt'?"),
+    ],
+)
+def test_bad_filters_and_orders_are_told_what_would_be_right(world: World, fields: Any, said: str) -> None:
+    refused = failing(lambda: world.list(**fields))
+    assert refused.code == grpc.StatusCode.INVALID_ARGUMENT and refused.fields == list(fields)
+    assert said in refused.message
+    assert world.server.count("Runs") == 0
 
 
 @pytest.mark.parametrize(
