@@ -36,6 +36,7 @@ from runtapd.services.vitals import AccountVitals, CacheVitals, EmptyVitals, Vit
 from runtapd.services.writes import WriteService
 from runtapd.settings import Settings
 from runtapd.upstream.accounts import Accounts
+from runtapd.upstream.pushdown import Servers
 from runtapd.writes import Writes
 
 WRITES_GRACE_S = 2.0
@@ -112,7 +113,7 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
     accounts.on_login = writes.unblock
     overlay = Overlay(journal.open_patches)
     runs = RunReads(partitions, overlay)
-    lists = RunLists(partitions, overlay)
+    lists = RunLists(partitions, overlay, Servers(accounts.is_local, time.time))
     histories = HistoryReads(runs, time.time)
     run_service = RunService(partitions, runs, lists, writes, sealer)
     services: dict[str, _Service] = {

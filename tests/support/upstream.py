@@ -41,6 +41,7 @@ from tests.support.upstream_faults import (
     Status,
     UpstreamFailure,
 )
+from tests.support.upstream_judging import matching
 
 KEY = "canary0scripted0key0of0the0first0user0000"
 ENTITY = "team"
@@ -72,6 +73,12 @@ class ScriptedUpstream:
     compress: bool = False
     counts_wrongly_by: int = 0
     """`runCount` is off by so much."""
+    ignores_order: bool = False
+    """Lists come as the runs were added."""
+    refuses: tuple[str, ...] = ()
+    """Words; lists whose filter or order has one are answered with HTTP 400."""
+    misjudges: tuple[str, ...] = ()
+    """Words; filters that have one match no run."""
     on_request: Callable[[Request], None] = lambda request: None
     """Called before each answer is made, in a thread of the server."""
     requests: list[Request] = field(default_factory=list)
@@ -207,8 +214,11 @@ class ScriptedUpstream:
 
     def take(self, request: Request) -> UpstreamFailure | None:
         """Notes a request and returns what shall go wrong with it."""
+        asked = f"{request.variables.get('filters')} {request.variables.get('order')}"
         with self._lock:
             self.requests.append(request)
+            if request.operation == "Runs" and any(word in asked for word in self.refuses):
+                return Status(400, b'{"errors":[{"message":"invalid filter"}]}')
             for name in (request.operation, "*"):
                 if self._faults.get(name):
                     return self._faults[name].popleft()
@@ -247,11 +257,12 @@ class ScriptedUpstream:
         project = self._project(request)
         if project is None:
             return {"data": {"project": None}}
-        wanted = json.loads(request.variables.get("filters") or "{}")
-        found = [node for node in project.values() if _matches(node, wanted)]
+        filters = request.variables.get("filters") or "{}"
+        found = matching(project.values(), filters, self.misjudges)
         order = request.variables.get("order") or "-created_at"
         column = _COLUMNS.get(order[1:], "createdAt")
-        found.sort(key=lambda node: (node[column], node["name"]), reverse=order[0] == "-")
+        if not self.ignores_order:
+            found.sort(key=lambda node: (node[column], node["name"]), reverse=order[0] == "-")
         start = int(request.variables.get("cursor") or 0)
         size = min(request.variables["first"], self.page_cap or 10**9)
         edges = [
@@ -294,10 +305,6 @@ class ScriptedUpstream:
     @staticmethod
     def _path(request: Request) -> str:
         return "/".join(request.variables[part] for part in ("entity", "project", "name"))
-
-
-def _matches(node: Node, wanted: dict[str, Any]) -> bool:
-    return all(node.get(_COLUMNS.get(column, column)) == value for column, value in wanted.items())
 
 
 class _Server(ThreadingHTTPServer):

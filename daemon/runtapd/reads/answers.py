@@ -6,6 +6,11 @@ from dataclasses import dataclass, field, replace
 
 from runtapd.cache.policy import Wishes
 from runtapd.cache.store import StoredAnswer
+from runtapd.model.run import RunData
+from runtapd.upstream.pushdown import Split
+
+_JUDGED = "\0"
+"""Begins the cursors of answers that are judged here; no server's cursor does."""
 
 
 @dataclass(eq=False)
@@ -37,6 +42,16 @@ class Answer:
     """The best answer before this one, as far as it goes; given when the server cannot be asked."""
     bytes_seen: int = 0
     """Bytes of documents in the runs fetched so far; sizes the next page."""
+    split: Split | None = None
+    """Which part of the query the server is given; None when the answer is complete and nobody needs to know."""
+    base: Answer | None = None
+    """What an answer that is judged here is made of, until it is."""
+    refused: bool = False
+    """The server has refused to be given more than `split` gives it."""
+    disordered: int = 0
+    """How many runs had been given in the server's order when it turned out to be none."""
+    last_created_at: str = ""
+    """Of the last run of the last page that was believed."""
     seen: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,6 +122,38 @@ def candidates(kept: Answer | None, wishes: Wishes) -> list[Answer]:
         return [] if found is None else [found]
     # One that is only begun must not hide the one before it from those it is new enough for.
     return [kept] if kept.ids or kept.former is None else [kept.former, kept]
+
+
+def judged_id(cursor: str | None) -> str | None:
+    """The run that a cursor of an answer judged here stands behind; None for a server's own cursor."""
+    return cursor[1:] if cursor is not None and cursor.startswith(_JUDGED) else None
+
+
+def matching(answer: Answer, ids: list[str]) -> None:
+    """Completes an answer with what was judged here; its reader goes on behind the run they had last."""
+    if answer.first:
+        last = judged_id(answer.opened_behind)
+        ids = ids[ids.index(last) + 1 if last in ids else answer.first :]
+    answer.ids = [*answer.ids, *(i for i in ids if i not in answer.seen)]
+    answer.cursors = [_JUDGED + i for i in answer.ids]
+    answer.seen = set(answer.ids)
+    answer.total, answer.counted = answer.end, None
+
+
+def disorder(answer: Answer) -> str:
+    """Says what is wrong with an answer whose order the server gave up on after runs had been given to a reader."""
+    if not answer.disordered:
+        return ""
+    return (
+        f"the server did not keep to the order it was asked for: the first {answer.disordered} runs are not in order "
+        "and some may be missing; list them again, and they will be sorted here"
+    )
+
+
+def document_bytes(run: RunData) -> int:
+    """Returns about how many bytes a run takes on the way from the server."""
+    texts = (run.config, run.summary, run.system_metrics, run.history_keys, run.notes)
+    return sum(len(text) for text in texts if text)
 
 
 def as_stale(answer: Answer) -> Answer:

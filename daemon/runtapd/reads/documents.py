@@ -56,6 +56,17 @@ async def open_document(
     return _in_memory(part, shown, kind, text)
 
 
+async def large_texts(
+    part: Partition, shown: ShownRun, kinds: frozenset[DocumentKind], wait: Wait
+) -> dict[DocumentKind, str]:
+    """Returns those of these documents of a run that are too large for its message, whole."""
+    found = {}
+    for kind, size in shown.record.oversize:
+        if kind in kinds and (text := await open_document(part, shown, kind, Wishes(), wait)):
+            found[kind] = (await text.piece(0, size)).decode()
+    return found
+
+
 async def _asked_for(part: Partition, shown: ShownRun, kind: DocumentKind, wishes: Wishes, wait: Wait) -> str:
     """Reads the run anew for the sake of a document that the disk could not keep."""
     record = shown.record

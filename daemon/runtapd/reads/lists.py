@@ -4,21 +4,22 @@ A list is an `Answer`: the ids as far as they have been fetched. It is shared by
 pages, each fetched once for everybody who waits. A reader stays with the answer its list began with; when that is gone
 (restart, memory), the list goes on behind the server's cursor that its token carries. A new answer remembers the best
 one before it until it is complete itself, for those who may not ask the server or cannot reach it.
+
+What a server is not given of a query (`upstream/pushdown.py`) is judged here: then all runs that match what it was
+given are fetched, as an answer of its own that other queries share, judged and sorted once; pages come from that.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from runtapd import faults
-from runtapd.cache import keys, policy
+from runtapd.cache import policy
 from runtapd.cache.policy import Wishes
 from runtapd.cache.records import Held
 from runtapd.cache.store import StoredAnswer
 from runtapd.model.freshness import Freshness, Source, merged
-from runtapd.model.paths import ProjectPath
-from runtapd.model.run import Record, RunData
+from runtapd.model.run import Record
 from runtapd.reads.answers import (
     Answer,
     Place,
@@ -26,63 +27,52 @@ from runtapd.reads.answers import (
     best,
     candidates,
     continues,
+    disorder,
+    document_bytes,
     fallback,
     from_disk,
+    judged_id,
+    matching,
     missing,
 )
+from runtapd.reads.documents import large_texts
+from runtapd.reads.judging import Judge
 from runtapd.reads.overlay import Overlay, ShownRun
 from runtapd.reads.partitions import Partition, Partitions
+from runtapd.reads.query import Part, RunQuery
 from runtapd.reads.runs import source_of
 from runtapd.upstream.api import RunPage, Wait
+from runtapd.upstream.pushdown import Servers, Split, weaker
 
 FIRST_PAGE = 50
 LARGEST_PAGE = 1000
 PAGE_BYTES = 16 * 2**20
 """About how many bytes of documents one page asked of a server may bring."""
+JUDGED_AT_ONCE = 200
+"""Runs judged in one go, in a thread."""
+ALL = 2**62
 PATIENCE_S = 3.0
 """How long a server is waited for by those who have something older to fall back on."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunQuery:
-    """Which runs, and in which order; texts as they go to the server."""
-
-    project: ProjectPath
-    filters: str
-    order: str
-
-    @property
-    def key(self) -> str:
-        """Names the answer."""
-        return keys.answer_key("runs", project=str(self.project), filters=self.filters, order=self.order)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A stretch of a list."""
-
-    runs: list[ShownRun]
-    places: list[Place]
-    """Behind each run."""
-    next: Place | None
-    """Where the list goes on; None at its end."""
-    total: int | None
-    incomplete: str
-    freshness: Freshness
 
 
 class RunLists:
     """Answers questions about lists of runs."""
 
-    def __init__(self, partitions: Partitions, overlay: Overlay) -> None:
+    def __init__(self, partitions: Partitions, overlay: Overlay, servers: Servers) -> None:
         self._partitions = partitions
         self._overlay = overlay
+        self._servers = servers
+
+    def split(self, part: Partition, query: RunQuery) -> Split:
+        """Returns which part of a query goes to the server; InvalidRequest when it cannot be answered at all."""
+        found = self._servers.split(part.account.base_url, query.node, query.ordering)
+        return found.base() if query.as_it_comes else found
 
     async def answer(self, part: Partition, query: RunQuery, wishes: Wishes, place: Place | None) -> Answer:
         """Returns the list to read from: the one a token belongs to, a cached one that may be used, or a new one."""
         if place is None:
-            return await self._begun(part, query, wishes)
-        for key in (query.key, _continued(query, place.fetched_at)):
+            return await self._begun(part, query, wishes, self._partitions.clock())
+        for key in (query.key, query.continued(place.fetched_at)):
             kept = part.answers.get(key)
             if kept is not None and continues(kept, place):
                 return kept
@@ -90,20 +80,28 @@ class RunLists:
             kept = from_disk(stored, part.cache.generation)
             if continues(kept, place):
                 return kept
-        now = self._partitions.clock()
-        answer = Answer(
-            query.key,
-            now,
-            part.cache.generation,
-            first=place.offset,
-            opened_behind=place.cursor,
-            total=place.total,
-        )
-        part.answers[_continued(query, now)] = answer
+        split = self.split(part, query)
+        if split.whole and judged_id(place.cursor) is not None:
+            split = split.here()
+        answer = await self._new(part, query, split, wishes, self._partitions.clock())
+        answer.first, answer.total = place.offset, place.total
+        answer.opened_behind = answer.behind = place.cursor
+        part.answers[query.continued(answer.fetched_at)] = answer
         return answer
 
-    async def _begun(self, part: Partition, query: RunQuery, wishes: Wishes) -> Answer:
-        now, limit = self._partitions.clock(), self._partitions.limits.list_s
+    async def _new(
+        self, part: Partition, query: RunQuery, split: Split, wishes: Wishes, now: float
+    ) -> Answer:
+        """Returns an answer that is still empty."""
+        if split.whole:
+            return Answer(query.key, now, part.cache.generation, split=split)
+        base = await self._begun(part, query.base(split), wishes, now, split.base())
+        return Answer(query.key, base.fetched_at, base.generation, split=split, base=base)
+
+    async def _begun(
+        self, part: Partition, query: RunQuery, wishes: Wishes, now: float, split: Split | None = None
+    ) -> Answer:
+        limit = self._partitions.limits.list_s
         kept = part.answers.get(query.key)
         if kept is None:
             stored = await part.cache.stored_answer(query.key)
@@ -114,15 +112,18 @@ class RunLists:
             current = found.generation == part.cache.generation or wishes.cache_only
             if current and policy.usable(found.fetched_at, now, limit, wishes, part.cache.floor):
                 # What is only a former one is kept for its reader; it must not push out the one that follows it.
-                name = query.key if found is kept else _continued(query, found.fetched_at)
+                name = query.key if found is kept else query.continued(found.fetched_at)
                 part.answers[name] = found
                 return found
         if wishes.cache_only:
-            raise _not_cached(query)
-        former = best(kept)
-        if former is not None:
-            former.former = None  # reaches no further: without this, a server that stays away makes a chain
-        answer = Answer(query.key, now, part.cache.generation, former=former)
+            raise query.not_cached()
+        answer = await self._new(part, query, split or self.split(part, query), wishes, now)
+        begun = part.answers.get(query.key)
+        if begun is not None and begun is not kept and begun.fetched_at >= answer.fetched_at:
+            return begun  # somebody else's, meanwhile, and no older than this one would be
+        answer.former = best(kept)
+        if answer.former is not None:
+            answer.former.former = None  # reaches no further: else a server that stays away makes a chain
         part.answers[query.key] = answer
         return answer
 
@@ -135,22 +136,24 @@ class RunLists:
         offset: int,
         count: int,
         fetch: int,
+        most: int = LARGEST_PAGE,
         wishes: Wishes,
         wait: Wait,
     ) -> tuple[Part, Answer]:
         """Returns up to `count` runs from `offset` on, and the answer to go on with.
 
-        What is not there yet is asked of the server `fetch` runs at a time.
+        What is not there yet is asked of the server `fetch` runs at a time; `most` where all of them are needed.
         """
+        pages = (fetch, most)
         try:
-            fetched = await self._grown(part, query, answer, offset, offset + count, fetch, wishes, wait)
+            fetched = await self._grown(part, query, answer, offset, offset + count, pages, wishes, wait)
         except faults.UpstreamFault:
             older = fallback(answer, offset) if wishes.allow_stale_on_error else None
             if older is None:
                 raise
             if older is not answer:
                 answer = as_stale(older)
-                part.answers[_continued(query, answer.fetched_at)] = answer
+                part.answers[query.continued(answer.fetched_at)] = answer
             fetched = False
         start = offset - answer.first
         ids = answer.ids[start : start + count]
@@ -180,7 +183,7 @@ class RunLists:
         answer: Answer,
         start: int,
         end: int,
-        fetch: int,
+        pages: tuple[int, int],
         wishes: Wishes,
         wait: Wait,
     ) -> bool:
@@ -193,26 +196,58 @@ class RunLists:
             if wishes.cache_only:
                 if answer.end > start:
                     break
-                raise _not_cached(query)
+                raise query.not_cached()
             fetched, patience = True, wait
             if wishes.allow_stale_on_error and fallback(answer, start) is not None:
                 patience = wait.no_later_than(asyncio.get_running_loop().time() + PATIENCE_S)
             await part.pages.join(
-                answer, patience, lambda shared: self._extend(part, query, answer, fetch, shared)
+                answer, patience, lambda shared: self._extend(part, query, answer, pages, shared)
             )
         part.misses += fetched
         part.hits += not fetched
         return fetched
 
     async def _extend(
-        self, part: Partition, query: RunQuery, answer: Answer, wanted: int, wait: Wait
+        self, part: Partition, query: RunQuery, answer: Answer, pages: tuple[int, int], wait: Wait
     ) -> None:
-        """Fetches one more page of an answer. Never two at once for the same answer."""
+        """Fetches one more page of an answer, or all of one that is judged here. Never two at once for the same one.
+
+        What the server refuses, it is asked for again with less given to it, as long as nothing was given to a reader.
+        """
+        while True:
+            split = answer.split or self.split(part, query)
+            try:
+                if split.whole:
+                    await self._extend_by_page(part, query, answer, split, pages[0], wait)
+                else:
+                    await self._judge(part, query, answer, split, pages[1], wait)
+            except faults.UpstreamRefused:
+                sorts = self._servers.sorts(part.account.base_url)
+                less = weaker(split, query.node, query.ordering, sorts=sorts)
+                if less is None or answer.ids or answer.first or query.as_it_comes:
+                    if answer.refused:  # it was not about the filter: nothing is learnt from it
+                        answer.refused = False
+                        await self._renew(part, query, answer, self.split(part, query))
+                    raise
+                await self._renew(part, query, answer, less)
+                answer.refused = True
+                continue
+            if answer.refused:
+                self._servers.took_only(part.account.base_url, split.trust)
+            return
+
+    async def _extend_by_page(
+        self, part: Partition, query: RunQuery, answer: Answer, split: Split, wanted: int, wait: Wait
+    ) -> None:
         if answer.counted is not None and answer.counted > answer.end:
             wanted = min(wanted, answer.counted - answer.end)
         if answer.bytes_seen:
             wanted = min(wanted, max(1, PAGE_BYTES * len(answer.ids) // answer.bytes_seen))
-        page, _ = await self._page(part, query, answer.behind, min(wanted, LARGEST_PAGE), wait)
+        page, _ = await self._page(part, query, split, answer.behind, min(wanted, LARGEST_PAGE), wait)
+        if split.checked and not query.as_it_comes and not await self._believed(part, answer, split, page):
+            here = split.here()
+            await self._renew(part, query, answer, here)
+            return await self._judge(part, query, answer, here, LARGEST_PAGE, wait)
         before, asked_behind = len(answer.ids), answer.behind
         for run, cursor in zip(page.runs, page.cursors, strict=True):
             # Runs inserted meanwhile shift the pages of servers that page by offset.
@@ -220,7 +255,7 @@ class RunLists:
                 answer.seen.add(run.storage_id)
                 answer.ids.append(run.storage_id)
                 answer.cursors.append(cursor)
-                answer.bytes_seen += _document_bytes(run)
+                answer.bytes_seen += document_bytes(run)
         if page.total is not None:
             answer.counted = page.total
             answer.total = page.total if answer.total is None else answer.total
@@ -233,15 +268,55 @@ class RunLists:
                 part, answer, "the server says there is more but does not go on behind its last cursor"
             )
 
+    async def _renew(self, part: Partition, query: RunQuery, answer: Answer, split: Split) -> None:
+        """Goes on with another split, on data no older than the answer says it is."""
+        fresh = Wishes(not_before=answer.fetched_at)
+        renewed = await self._new(part, query, split, fresh, self._partitions.clock())
+        answer.split, answer.base = split, renewed.base
+
+    async def _believed(self, part: Partition, answer: Answer, split: Split, page: RunPage) -> bool:
+        """Whether a page holds what was asked for, in the order that was asked for."""
+        runs = [run for run in page.runs if run.storage_id not in answer.seen]
+        judge = Judge(split)
+        if not judge.in_order(answer.last_created_at, runs):
+            self._servers.does_not_sort(part.account.base_url)
+            answer.disordered = answer.end
+            return False
+        if runs:
+            answer.last_created_at = runs[-1].created_at
+        return await asyncio.to_thread(judge.all_match, runs)
+
+    async def _judge(
+        self, part: Partition, query: RunQuery, answer: Answer, split: Split, most: int, wait: Wait
+    ) -> None:
+        """Fetches everything the server was asked for, and makes the answer of what matches, in its order."""
+        base, below = answer.base, query.base(split)
+        if base is None:
+            raise LookupError("an answer that is judged here stands on another one")
+        # How large the runs are is learnt from a first page that is not.
+        for end, fetch in ((1, min(most, FIRST_PAGE)), (ALL, most)):
+            await self._grown(part, below, base, 0, end, (fetch, most), Wishes(), wait)
+        judge, found = Judge(split), []
+        for start in range(0, len(base.ids), JUDGED_AT_ONCE):
+            ids = base.ids[start : start + JUDGED_AT_ONCE]
+            runs = [
+                run for run in await self._runs(part, below, base, start, ids, False, Wishes(), wait) if run
+            ]
+            texts = {run.record.storage_id: await large_texts(part, run, judge.kinds, wait) for run in runs}
+            found += await asyncio.to_thread(judge.verdicts, [run.record for run in runs], texts)
+        matching(answer, await asyncio.to_thread(judge.ordered, found))
+        answer.base = None
+        self._finish(part, answer, base.incomplete or disorder(answer))
+
     async def _page(
-        self, part: Partition, query: RunQuery, behind: str | None, first: int, wait: Wait
+        self, part: Partition, query: RunQuery, split: Split, behind: str | None, first: int, wait: Wait
     ) -> tuple[RunPage, list[Record]]:
         sent_at, generation = self._partitions.clock(), part.cache.generation
         page = await part.upstream.runs(
             query.project.entity,
             query.project.project,
-            filters=query.filters,
-            order=query.order,
+            filters=split.filters_text,
+            order=split.order_text,
             cursor=behind,
             first=first,
             wait=wait,
@@ -294,29 +369,18 @@ class RunLists:
         self, part: Partition, query: RunQuery, behind: str | None, ids: set[str], wait: Wait
     ) -> dict[str, Held]:
         """Reads a stretch of a list again: memory and disk have forgotten its runs, the list itself is still right."""
+        split, stretch = self.split(part, query), len(ids)
+        if not split.whole or judged_id(behind) is not None:
+            split, behind, stretch = split.here().base(), None, ALL
         found: dict[str, Held] = {}
         read = 0
-        while read < len(ids):
-            page, records = await self._page(part, query, behind, len(ids) - read, wait)
+        while read < stretch and len(found) < len(ids):
+            page, records = await self._page(
+                part, query, split, behind, min(stretch - read, LARGEST_PAGE), wait
+            )
             found |= {record.storage_id: Held(record) for record in records if record.storage_id in ids}
             read += len(records)
             if not records or not page.has_next:
                 break
             behind = page.cursors[-1]
         return found
-
-
-def _continued(query: RunQuery, fetched_at: float) -> str:
-    """Names an answer that is kept for its reader although a newer one may have taken its place."""
-    return f"{query.key}@{fetched_at!r}"
-
-
-def _document_bytes(run: RunData) -> int:
-    texts = (run.config, run.summary, run.system_metrics, run.history_keys, run.notes)
-    return sum(len(text) for text in texts if text)
-
-
-def _not_cached(query: RunQuery) -> faults.NotInCache:
-    return faults.NotInCache(
-        f"the runs of {query.project} are not in the cache, and the server was not to be asked"
-    )

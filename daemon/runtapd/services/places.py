@@ -8,7 +8,7 @@ from runtapd.cache import keys
 from runtapd.faults import InvalidRequest
 from runtapd.paging import Sealer
 from runtapd.reads.answers import Place
-from runtapd.reads.lists import RunQuery
+from runtapd.reads.query import RunQuery
 from runtapd.services.masks import Mask
 
 _KIND = "page_token"

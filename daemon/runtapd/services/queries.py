@@ -12,16 +12,13 @@ from runtap_query import (
     Node,
     Order,
     QueryError,
-    filter_text,
     normalised,
-    order_text,
     parse_filter,
     parse_order,
 )
 from runtapd.faults import InvalidRequest
-from runtapd.reads.lists import RunQuery
+from runtapd.reads.query import RunQuery
 from runtapd.services import convert
-from runtapd.upstream import wire
 from runtapd.upstream.accounts import Account
 
 
@@ -40,10 +37,10 @@ class _Listing(Protocol):
 
 def run_query(request: _Listing, account: Account) -> RunQuery:
     """Reads the query of a request that lists runs."""
-    return RunQuery(
+    return RunQuery.of(
         convert.path_of_project(request.project, request.defaults, account),
-        filter_text(filters(request.filter_json), wire.in_filters),
-        order_text(order(request.order), wire.in_orders),
+        filters(request.filter_json),
+        order(request.order),
     )
 
 

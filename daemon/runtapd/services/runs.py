@@ -118,6 +118,7 @@ class RunService:
                 offset=offset,
                 count=count if end is None else min(count, end - offset),
                 fetch=size if end is None else min(size, max(1, end - answer.end)),
+                most=size,
                 wishes=wishes,
                 wait=waits(),
             )

@@ -108,8 +108,12 @@ class Accounts:
     def local_chosen(self) -> bool:
         """True when the default account is one of the local server on this machine."""
         default = self._accounts.get(self._default)
-        found = credentials.local_server(self._local_home) if default else None
-        return default is not None and found is not None and found[0] == default.base_url
+        return default is not None and self.is_local(default.base_url)
+
+    def is_local(self, base_url: str) -> bool:
+        """True for the address of the local server on this machine."""
+        found = credentials.local_server(self._local_home)
+        return found is not None and found[0] == base_url
 
     def get(self, account_id: str) -> Account:
         """Returns an account that can be used now; empty means the default. Raises NeedsLogin otherwise."""
