@@ -14,7 +14,7 @@ import pytest
 
 import runtap
 from runtap.errors import CommError, IncompleteError, InvalidRequestError, RateLimitError
-from runtap.v1 import common_pb2
+from runtap.v1 import common_pb2, runs_pb2
 from tests.support.scripted_daemon import Fault, ScriptedDaemon, scripted_daemon
 
 BAD = common_pb2.ItemError(
@@ -218,3 +218,35 @@ def test_a_list_says_how_old_its_oldest_page_is(daemon: ScriptedDaemon, runs: ru
     list(runs)
     assert runs.freshness is not None
     assert runs.freshness.fetched_at == datetime.datetime.fromtimestamp(1_000, datetime.UTC)
+
+
+def test_a_query_is_explained_without_reading_runs(daemon: ScriptedDaemon) -> None:
+    daemon.explanation = runs_pb2.ExplainQueryResponse(
+        normalized_filter_json='{"config.a.b":1,"state":"Finished"}',
+        normalized_order="+summary_metrics.loss",
+        upstream_filter_json='{"state":"Finished"}',
+        upstream_order="-created_at",
+        local_filter_json='{"config.a.b":1}',
+        local_order="+summary_metrics.loss",
+        warnings=["did you mean 'finished'?"],
+    )
+    found = (
+        runtap.Api().runs("digits", {"config.a.b": 1, "state": "Finished"}, "+summary_metrics.loss").explain()
+    )
+    request = daemon.last("runs.ExplainQuery")
+    assert json.loads(request.filter_json) == {"config.a.b": 1, "state": "Finished"}
+    assert (request.project, request.order, request.defaults.entity) == (
+        "digits",
+        "+summary_metrics.loss",
+        "ada",
+    )
+    assert daemon.count("runs.ListRuns") == 0
+    assert found.warnings == ("did you mean 'finished'?",) and found.local_filter_json == '{"config.a.b":1}'
+    assert str(found).splitlines() == [
+        'understood as  {"config.a.b":1,"state":"Finished"} +summary_metrics.loss',
+        'at the server  {"state":"Finished"} -created_at',
+        'in the daemon  {"config.a.b":1} +summary_metrics.loss',
+        "warning        did you mean 'finished'?",
+    ]
+    daemon.explanation.Clear()
+    assert "in the daemon  nothing" in str(runtap.Api().runs("digits").explain())

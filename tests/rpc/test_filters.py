@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import pytest
 
+from runtap.v1 import runs_pb2
 from runtap_query import compile_filter, parse_filter, sort_documents
 from tests.support.daemon import Daemon, eventually
 from tests.support.query_examples import IMPLIED_EXAMPLES, OPERATOR_EXAMPLES
-from tests.support.scripted_world import PROJECT, World, failing, make_world, options
+from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, make_world, options
 from tests.support.upstream import ENTITY, ScriptedUpstream
 from tests.support.upstream_faults import Refuse, Status
 from tests.support.upstream_judging import document
@@ -200,3 +202,59 @@ def test_what_is_cached_serves_without_the_server(world: World) -> None:
     assert ids(world.pages(**query, options=options(cache_only=True))) == wanted
     stale = list(world.pages(**query, options=options(no_cache=True, allow_stale_on_error=True)))
     assert ids(stale) == wanted and stale[0].freshness.stale
+
+
+def explained(world: World, **fields: Any) -> runs_pb2.ExplainQueryResponse:
+    request = runs_pb2.ExplainQueryRequest(project=f"{ENTITY}/{PROJECT}", **fields)
+    return world.runs().ExplainQuery(request, timeout=DEADLINE_S)
+
+
+def test_a_query_is_explained_without_asking_the_server(world: World) -> None:
+    text = json.dumps(
+        {"$and": [{"state": "Finished"}, {"summary.loss": {"$lt": 1}}, {"config.opt.name": "adam"}]}
+    )
+    found = explained(world, filter_json=text, order="summary.loss")
+    assert json.loads(found.normalized_filter_json) == {
+        "config.opt.name": "adam",
+        "state": "Finished",
+        "summary_metrics.loss": {"$lt": 1},
+    }
+    assert found.normalized_order == found.local_order == "-summary_metrics.loss"
+    assert found.upstream_filter_json == '{"state":"Finished","summary_metrics.loss":{"$lt":1}}'
+    assert found.upstream_order == "-created_at"
+    assert found.local_filter_json == '{"config.opt.name":"adam"}'
+    assert [warning.split(";")[0] for warning in found.warnings] == [
+        "no run is known to have the state 'Finished'",
+        "'summary.loss' is understood here",
+        "order 'summary.loss' has no sign and goes downwards",
+    ]
+    assert world.server.count("Runs") == 0
+
+
+def test_what_the_server_does_alone_leaves_nothing_here(world: World) -> None:
+    found = explained(world)
+    assert (found.normalized_filter_json, found.normalized_order) == ("{}", "-created_at")
+    assert (found.upstream_filter_json, found.upstream_order) == ("{}", "-created_at")
+    assert (found.local_filter_json, found.local_order, list(found.warnings)) == ("", "", [])
+
+
+def test_an_explanation_tells_what_was_really_sent(world: World) -> None:
+    world.server.refuses = ("config.",)
+    text = '{"config.n": 1, "state": "finished"}'
+    assert (
+        explained(world, filter_json=text).upstream_filter_json == '{"config.n.value":1,"state":"finished"}'
+    )
+    world.list(filter_json=text)
+    found = explained(world, filter_json=text)
+    assert (found.upstream_filter_json, found.upstream_order) == sent(world)[-1]
+    assert (found.local_filter_json, found.local_order) == ('{"config.n":1}', "-created_at")
+
+
+def test_what_cannot_be_explained_is_refused_as_in_a_list(world: World) -> None:
+    for fields, name in (
+        ({"filter_json": '{"stat": 1}'}, "filter_json"),
+        ({"filter_json": '{"$or": [{"host": "a"}, {"config.a.b": 1}]}'}, "filter_json"),
+        ({"order": "+", "filter_json": "{}"}, "order"),
+    ):
+        refused = failing(lambda fields=fields: explained(world, **fields))  # type: ignore[misc]
+        assert refused.code == grpc.StatusCode.INVALID_ARGUMENT and refused.fields == [name]

@@ -78,6 +78,7 @@ class ScriptedDaemon:
         self.omit_over = 1 << 20
         self.freshness = common_pb2.Freshness(source=common_pb2.FRESHNESS_SOURCE_UPSTREAM)
         self.freshness.fetched_at.GetCurrentTime()
+        self.explanation = runs_pb2.ExplainQueryResponse()
         self.write = writes_pb2.Write(write_id="w1", state=writes_pb2.WRITE_STATE_APPLIED)
         """What an update answers beside the run."""
         self.users = {"": "ada", KEY: "ada"}
@@ -222,6 +223,12 @@ class _Runs(runs_pb2_grpc.RunServiceServicer):
             incomplete_reason=script.incomplete_reason if at_end else "",
             freshness=script.freshness,
         )
+
+    def ExplainQuery(
+        self, request: runs_pb2.ExplainQueryRequest, context: Context
+    ) -> runs_pb2.ExplainQueryResponse:
+        self.script.enter("runs.ExplainQuery", request, context)
+        return self.script.explanation
 
     def ReadDocument(
         self, request: runs_pb2.ReadDocumentRequest, context: Context

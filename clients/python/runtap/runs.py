@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from runtap.cautions import caution
 from runtap.errors import CommError, Fault, IncompleteError, from_fault
+from runtap.explanation import Explanation, from_message
 from runtap.freshness import Freshness, older
 from runtap.run_object import Run
 
@@ -152,6 +153,19 @@ class Runs(Sequence[Run]):
     def more(self) -> bool:
         """Whether pages remain."""
         return not self._pages.done
+
+    def explain(self) -> Explanation:
+        """How the filter and the order were understood, and what of them goes to the server. Reads no runs."""
+        from runtap.v1 import runs_pb2
+
+        request = runs_pb2.ExplainQueryRequest(
+            project=self._query.project,
+            defaults=self._session.defaults(),
+            filter_json=self._query.filter_json,
+            order=self._query.order,
+        )
+        answer: runs_pb2.ExplainQueryResponse = self._session.call("runs.ExplainQuery", request)
+        return from_message(answer)
 
     # Pages
 

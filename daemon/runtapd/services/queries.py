@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Protocol
 
 import orjson
@@ -12,6 +13,7 @@ from runtap_query import (
     Node,
     Order,
     QueryError,
+    lint,
     normalised,
     parse_filter,
     parse_order,
@@ -64,6 +66,13 @@ def order(text: str) -> Order:
         return parse_order(text)
     except QueryError as error:
         raise InvalidRequest(str(error), reason="INVALID_ORDER", field="order") from error
+
+
+def warnings(request: _Listing) -> list[str]:
+    """Says what is legal in the query of a request but surely not meant."""
+    text = request.filter_json
+    written = json.loads(text) if text.strip() else {}
+    return lint(written, parse_filter(text), request.order)
 
 
 def _bad_filter(message: str, path: str = "") -> InvalidRequest:

@@ -9,6 +9,7 @@ from grpc.aio import ServicerContext
 
 from runtap.v1 import common_pb2
 from runtap.v1 import runs_pb2 as pb
+from runtap_query import And, filter_text
 from runtapd.cache.policy import Wishes
 from runtapd.faults import InvalidRequest, NotFound, NotInCache, PreconditionFailed
 from runtapd.journal import NewWrite
@@ -39,7 +40,7 @@ _AS_CACHED = Wishes(cache_only=True)
 class RunService:
     """Answers for runs."""
 
-    capabilities = ("runs.get", "runs.list", "runs.stream", "runs.document", "runs.update")
+    capabilities = ("runs.get", "runs.list", "runs.stream", "runs.document", "runs.update", "runs.explain")
 
     def __init__(
         self, partitions: Partitions, runs: RunReads, lists: RunLists, writes: Writes, sealer: Sealer
@@ -94,6 +95,22 @@ class RunService:
             freshness=convert.freshness(stretch.freshness),
         )
         return convert.with_runs(response, runs[:fitting])
+
+    async def ExplainQuery(
+        self, request: pb.ExplainQueryRequest, context: Context
+    ) -> pb.ExplainQueryResponse:
+        part = self._partitions.get(Call.of(context).account_id)
+        query = queries.run_query(request, part.account)
+        split = self._lists.split(part, query)
+        return pb.ExplainQueryResponse(
+            normalized_filter_json=query.filters,
+            normalized_order=query.order,
+            upstream_filter_json=split.filters_text,
+            upstream_order=split.order_text,
+            local_filter_json=filter_text(split.rest) if split.rest != And(()) else "",
+            local_order="" if split.whole else query.order,
+            warnings=queries.warnings(request),
+        )
 
     async def StreamRuns(self, request: pb.StreamRunsRequest, context: Context) -> AsyncIterator[bytes]:
         call = Call.of(context, streaming=True)

@@ -65,7 +65,7 @@ class RunServiceStub:
     """Deletes a run for good. Unstable: not implemented yet."""
     ExplainQuery: _grpc.UnaryUnaryMultiCallable[_runs_pb2.ExplainQueryRequest, _runs_pb2.ExplainQueryResponse]
     """Says what a filter and an order mean: how they were understood, what goes to the server and what is evaluated
-    here. Unstable: not implemented yet.
+    here. Asks no server; what it has refused before counts.
     """
     WatchRuns: _grpc.UnaryStreamMultiCallable[_runs_pb2.WatchRunsRequest, _runs_pb2.WatchRunsResponse]
     """Streams changes of a project's runs. Unstable: not implemented yet."""
@@ -107,7 +107,7 @@ class RunServiceAsyncStub(RunServiceStub):
     """Deletes a run for good. Unstable: not implemented yet."""
     ExplainQuery: _aio.UnaryUnaryMultiCallable[_runs_pb2.ExplainQueryRequest, _runs_pb2.ExplainQueryResponse]  # type: ignore[assignment]
     """Says what a filter and an order mean: how they were understood, what goes to the server and what is evaluated
-    here. Unstable: not implemented yet.
+    here. Asks no server; what it has refused before counts.
     """
     WatchRuns: _aio.UnaryStreamMultiCallable[_runs_pb2.WatchRunsRequest, _runs_pb2.WatchRunsResponse]  # type: ignore[assignment]
     """Streams changes of a project's runs. Unstable: not implemented yet."""
@@ -212,7 +212,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runs_pb2.ExplainQueryResponse, _abc.Awaitable[_runs_pb2.ExplainQueryResponse]]:
         """Says what a filter and an order mean: how they were understood, what goes to the server and what is evaluated
-        here. Unstable: not implemented yet.
+        here. Asks no server; what it has refused before counts.
         """
 
     @_abc_1.abstractmethod
