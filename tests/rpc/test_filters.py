@@ -204,6 +204,34 @@ def test_what_is_cached_serves_without_the_server(world: World) -> None:
     assert ids(stale) == wanted and stale[0].freshness.stale
 
 
+def test_who_leaves_while_runs_are_fetched_to_be_judged_ends_the_fetching(world: World) -> None:
+    gate = world.server.hold("Runs")
+    request = runs_pb2.ListRunsRequest(project=f"{ENTITY}/{PROJECT}", order="+summary.loss")
+    call = world.runs().ListRuns.future(request, timeout=DEADLINE_S)
+    eventually(lambda: world.server.count("Runs") == 1, "the first page is asked for")
+    call.cancel()
+    eventually(lambda: world.server.abandoned == 1, "the request is given up")
+    gate.set()
+    world.get("r0001")
+    assert world.server.count("Runs") == 1
+
+
+def test_own_writes_are_judged_as_they_will_be(world: World) -> None:
+    query = {"filter_json": '{"tags": {"$nin": ["base", "x"]}, "state": "failed"}'}
+    before = ids(world.pages(**query))
+    gate = world.server.hold("UpsertBucket")
+    update = runs_pb2.UpdateRunRequest(
+        path=f"{ENTITY}/{PROJECT}/{before[0]}", tags_add=["base"], request_id="one"
+    )
+    assert world.runs().UpdateRun(update, timeout=DEADLINE_S).write.write_id
+    fresh = options(no_cache=True)
+    assert ids(world.pages(**query, options=fresh)) == before[1:], "pending"
+    gate.set()
+    node = world.server.projects[ENTITY, PROJECT][before[0]]
+    eventually(lambda: node["tags"] == ["base"], "the write arrives")
+    assert ids(world.pages(**query, options=fresh)) == before[1:]
+
+
 def explained(world: World, **fields: Any) -> runs_pb2.ExplainQueryResponse:
     request = runs_pb2.ExplainQueryRequest(project=f"{ENTITY}/{PROJECT}", **fields)
     return world.runs().ExplainQuery(request, timeout=DEADLINE_S)

@@ -118,6 +118,8 @@ def test_what_a_server_refused_is_remembered_for_a_day() -> None:
     assert servers.split("a", *query).trust is Trust.KEYS
     assert servers.split("local", *query).trust is Trust.EVERYTHING
     servers.took_only("a", Trust.COLUMNS)
+    servers.took_only("local", Trust.KEYS)
+    assert servers.split("local", *query).trust is Trust.KEYS
     servers.does_not_sort("a")
     assert servers.split("a", *query).trust is Trust.COLUMNS and not servers.sorts("a")
     assert servers.split("b", *query).trust is Trust.KEYS and servers.sorts("b")

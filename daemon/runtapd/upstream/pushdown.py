@@ -140,10 +140,10 @@ class Servers:
         self._refusing[server] = (trust, self.clock() + REMEMBERED_FOR_S)
 
     def _trust(self, server: str) -> Trust:
-        if self.is_local(server):
-            return Trust.EVERYTHING
-        trust, until = self._refusing.get(server, (Trust.KEYS, 0.0))
-        return trust if until > self.clock() else Trust.KEYS
+        trust, until = self._refusing.get(server, (Trust.NOTHING, 0.0))
+        if until > self.clock():
+            return trust
+        return Trust.EVERYTHING if self.is_local(server) else Trust.KEYS
 
 
 def columns(node: Node) -> Iterator[Column]:
