@@ -22,9 +22,10 @@ from runtapd.model.paths import RunPath
 from runtapd.model.run import DocumentKind, Record
 from runtapd.reads.documents import open_document
 from runtapd.reads.histories import HistoryQuery, HistoryReads
-from runtapd.reads.lists import FIRST_PAGE, LARGEST_PAGE, RunLists, RunQuery
+from runtapd.reads.lists import FIRST_PAGE, LARGEST_PAGE, RunLists
 from runtapd.reads.overlay import ShownRun
 from runtapd.reads.partitions import Partition
+from runtapd.reads.query import RunQuery
 from runtapd.upstream.api import Waits
 
 _DOCUMENTS = {
