@@ -12,6 +12,7 @@
     │   ├── UpstreamForbidden     403
     │   ├── UpstreamRefused       another 4xx, or GraphQL errors: asking again will not help
     │   └── InvalidAnswer         HTML, truncated, or a field missing
+    │       └── AnswerTooLarge      more bytes than were wanted in one piece
     ├── NotInCache              cache_only was asked for
     ├── PreconditionFailed      history rewritten, write conflict, write in the wrong state
     ├── Busy                    this client has too much open
@@ -115,6 +116,10 @@ class InvalidAnswer(UpstreamFault):
     """The server's answer cannot be understood."""
 
     reason = "UPSTREAM_INVALID_ANSWER"
+
+
+class AnswerTooLarge(InvalidAnswer):
+    """The server's answer has more bytes than were wanted in one piece; smaller pieces may be asked for."""
 
 
 class NotInCache(Fault):

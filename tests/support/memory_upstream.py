@@ -13,7 +13,7 @@ from runtapd.faults import NeedsLogin, NotFound
 from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
 from runtapd.model.sweep import SweepData
-from runtapd.upstream.api import Page, RunChange, RunPage, Upstream, ViewerData, Wait
+from runtapd.upstream.api import GlancePage, Page, RunChange, RunPage, Upstream, ViewerData, Wait
 
 
 class Point(Enum):
@@ -74,6 +74,9 @@ class MemoryUpstream:
         raise AssertionError("a write has no reason to ask this")
 
     async def runs(self, *args: Any, **options: Any) -> RunPage:
+        raise AssertionError("a write has no reason to ask this")
+
+    async def glance(self, *args: Any, **options: Any) -> GlancePage:
         raise AssertionError("a write has no reason to ask this")
 
     async def project(self, *args: Any, **options: Any) -> ProjectData:

@@ -47,6 +47,7 @@ KEY = "canary0scripted0key0of0the0first0user0000"
 ENTITY = "team"
 _OPERATION = re.compile(r"\b(?:query|mutation)\s+(\w+)")
 _COLUMNS = {"created_at": "createdAt", "display_name": "displayName", "name": "name", "state": "state"}
+_DOCUMENTS = frozenset(("config", "summaryMetrics", "systemMetrics", "historyKeys"))
 Node = dict[str, Any]
 
 
@@ -130,8 +131,7 @@ class ScriptedUpstream:
         }
         for name, value in fields.items():
             wire = {"summary": "summaryMetrics", "history_keys": "historyKeys"}.get(name, name)
-            documents = ("config", "summaryMetrics", "systemMetrics", "historyKeys")
-            node[wire] = json.dumps(value) if wire in documents and not isinstance(value, str) else value
+            node[wire] = json.dumps(value) if wire in _DOCUMENTS and not isinstance(value, str) else value
         with self._lock:
             self.projects.setdefault((entity, project), {})[run_id] = node
         return node
@@ -217,7 +217,7 @@ class ScriptedUpstream:
         asked = f"{request.variables.get('filters')} {request.variables.get('order')}"
         with self._lock:
             self.requests.append(request)
-            if request.operation == "Runs" and any(word in asked for word in self.refuses):
+            if request.operation in ("Runs", "RunsGlance") and any(word in asked for word in self.refuses):
                 return Status(400, b'{"errors":[{"message":"invalid filter"}]}')
             for name in (request.operation, "*"):
                 if self._faults.get(name):
@@ -270,6 +270,12 @@ class ScriptedUpstream:
         ]
         page = {"edges": edges, "pageInfo": {"hasNextPage": start + len(edges) < len(found)}}
         return {"data": {"project": {"runCount": len(found) + self.counts_wrongly_by, "runs": page}}}
+
+    def _answer_runsglance(self, request: Request) -> dict[str, Any]:
+        answer = self._answer_runs(request)
+        for edge in ((answer["data"]["project"] or {}).get("runs") or {}).get("edges", ()):
+            edge["node"] = {name: value for name, value in edge["node"].items() if name not in _DOCUMENTS}
+        return answer
 
     def _answer_historypage(self, request: Request) -> dict[str, Any]:
         low, high = request.variables["minStep"], request.variables["maxStep"]

@@ -134,12 +134,12 @@ def test_an_outdated_run_that_is_all_there_is_must_be_asked_for_again(life: Life
 
 def test_own_writes_forget_lists_on_disk(life: Life) -> None:
     async def story(cache: RecordCache) -> list[StoredAnswer | None]:
-        cache.keep_answer(StoredAnswer("k", 1.0, 1, "", (("storage-r1", "c1"),)))
+        cache.keep_answer(StoredAnswer("k", 1.0, 1.0, True, 1, "", (("storage-r1", "c1"),)))
         before = await cache.stored_answer("k")
         cache.bump(PATH)
         return [before, await cache.stored_answer("k")]
 
-    assert life.run(story) == [StoredAnswer("k", 1.0, 1, "", (("storage-r1", "c1"),)), None]
+    assert life.run(story) == [StoredAnswer("k", 1.0, 1.0, True, 1, "", (("storage-r1", "c1"),)), None]
 
 
 def test_what_was_read_survives_a_restart(life: Life) -> None:
@@ -241,7 +241,7 @@ def test_reads_are_answered_without_a_disk(life: Life, trouble: str) -> None:
             assert len(records) == 100
         held = await cache.by_path(PATH)
         assert held is not None and held.record.revision == 3
-        cache.keep_answer(StoredAnswer("k", 1.0, 1, "", ()))
+        cache.keep_answer(StoredAnswer("k", 1.0, 1.0, True, 1, "", ()))
         cache.forget("storage-r1")
         await cache.stored_answer("k")
         await cache.usage()

@@ -18,14 +18,15 @@ from pathlib import Path
 from runtapd import faults
 from runtapd.model.run import DocumentKind, Record
 
-FORMAT = 2
+FORMAT = 3
 BROKEN = (sqlite3.Error, OSError, faults.DiskFull)
 """What a method raises when the disk does not do what it should."""
 _SCHEMA = """
 CREATE TABLE records (
   storage_id TEXT PRIMARY KEY, entity TEXT NOT NULL, project TEXT NOT NULL, run_id TEXT NOT NULL,
   state TEXT NOT NULL, etag TEXT NOT NULL, revision INTEGER NOT NULL, fetched_at REAL NOT NULL,
-  updated_at TEXT, heartbeat_at TEXT, history_line_count INTEGER, last_step INTEGER, oversize TEXT NOT NULL,
+  checked_at REAL NOT NULL, sign TEXT NOT NULL, updated_at TEXT, heartbeat_at TEXT, history_line_count INTEGER,
+  last_step INTEGER, oversize TEXT NOT NULL,
   body BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX records_by_path ON records (entity, project, run_id);
@@ -34,12 +35,13 @@ CREATE TABLE documents (
   PRIMARY KEY (storage_id, kind)
 );
 CREATE TABLE answers (
-  key TEXT PRIMARY KEY, fetched_at REAL NOT NULL, total INTEGER, incomplete TEXT NOT NULL, runs TEXT NOT NULL
+  key TEXT PRIMARY KEY, fetched_at REAL NOT NULL, whole_at REAL NOT NULL, versioned INTEGER NOT NULL, total INTEGER,
+  incomplete TEXT NOT NULL, runs TEXT NOT NULL
 ) WITHOUT ROWID;
 """
 _COLUMNS = (
-    "storage_id, entity, project, run_id, state, etag, revision, fetched_at, updated_at, heartbeat_at,"
-    " history_line_count, last_step, oversize, body"
+    "storage_id, entity, project, run_id, state, etag, revision, fetched_at, checked_at, sign,"
+    " updated_at, heartbeat_at, history_line_count, last_step, oversize, body"
 )
 
 
@@ -49,6 +51,10 @@ class StoredAnswer:
 
     key: str
     fetched_at: float
+    whole_at: float
+    """Unix seconds: no run's documents were older than this."""
+    versioned: bool
+    """Whether the server told of every run when it was last changed."""
     total: int | None
     incomplete: str
     runs: tuple[tuple[str, str], ...]
@@ -133,6 +139,13 @@ class RecordStore:
                 "DELETE FROM documents WHERE storage_id = ? AND kind = ?", (record.storage_id, gone)
             )
 
+    def check(self, storage_ids: Sequence[str], at: float) -> None:
+        """Notes when these runs were last found unchanged."""
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE records SET checked_at = ? WHERE storage_id = ?", [(at, i) for i in storage_ids]
+            )
+
     def remove(self, storage_id: str) -> None:
         """Forgets a run."""
         with self._transaction():
@@ -165,8 +178,11 @@ class RecordStore:
         """Keeps a complete list."""
         with self._transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
-                (answer.key, answer.fetched_at, answer.total, answer.incomplete, json.dumps(answer.runs)),
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(answer.key, answer.fetched_at, answer.whole_at, answer.versioned, answer.total),
+                    *(answer.incomplete, json.dumps(answer.runs)),
+                ),
             )
 
     def forget_answers(self) -> None:
@@ -177,11 +193,14 @@ class RecordStore:
     def answer(self, key: str) -> StoredAnswer | None:
         """Returns a complete list."""
         row = self._db.execute(
-            "SELECT fetched_at, total, incomplete, runs FROM answers WHERE key = ?", (key,)
+            "SELECT fetched_at, whole_at, versioned, total, incomplete, runs FROM answers WHERE key = ?",
+            (key,),
         ).fetchone()
         if row is None:
             return None
-        return StoredAnswer(key, row[0], row[1], row[2], tuple((i, c) for i, c in json.loads(row[3])))
+        fetched_at, whole_at, versioned, total, incomplete, runs = row
+        listed = tuple((i, c) for i, c in json.loads(runs))
+        return StoredAnswer(key, fetched_at, whole_at, bool(versioned), total, incomplete, listed)
 
     def usage(self) -> tuple[int, int, int]:
         """Returns the numbers of records and answers, and bytes on disk."""
@@ -241,6 +260,8 @@ def _row(record: Record) -> tuple[object, ...]:
         record.etag,
         record.revision,
         record.fetched_at,
+        record.checked_at,
+        record.sign,
         record.updated_at,
         record.heartbeat_at,
         record.history_line_count,

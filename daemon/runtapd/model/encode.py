@@ -39,6 +39,7 @@ def record_of(run: RunData, *, app_url: str, fetched_at: float, last_step: int |
         revision=0,
         fetched_at=fetched_at,
         body=body.SerializeToString(),
+        sign=run.sign(),
         updated_at=run.updated_at,
         heartbeat_at=run.heartbeat_at,
         history_line_count=run.history_line_count,

@@ -23,6 +23,8 @@ class Freshness:
     source: Source
     stale: bool = False
     pending_writes: int = 0
+    revalidated: frozenset[str] = frozenset()
+    """What was compared with the server without fetching it whole."""
 
 
 _SLOWNESS = {Source.MEMORY: 0, Source.DISK: 1, Source.UPSTREAM: 2}
@@ -36,4 +38,5 @@ def merged(parts: Iterable[Freshness], otherwise: Freshness) -> Freshness:
         source=max((part.source for part in listed), key=_SLOWNESS.__getitem__),
         stale=any(part.stale for part in listed),
         pending_writes=sum(part.pending_writes for part in listed),
+        revalidated=frozenset().union(*(part.revalidated for part in listed)),
     )

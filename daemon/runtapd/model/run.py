@@ -52,6 +52,15 @@ class RunData:
         """`entity/project/run_id`."""
         return f"{self.entity}/{self.project}/{self.run_id}"
 
+    def sign(self) -> str:
+        """A digest of all but the documents: what a light page tells of a run, to notice that it has changed."""
+        parts = (
+            *(self.run_id, self.display_name, self.state, self.created_at, self.notes, self.description),
+            *(self.group, self.job_type, self.sweep_name, self.commit, self.username, self.user_name),
+            *(self.heartbeat_at, self.updated_at, self.read_only, self.history_line_count, self.tags),
+        )
+        return hashlib.blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
     def etag(self) -> str:
         """A digest of everything a client can set, quoted as AIP-154 asks."""
         digest = hashlib.blake2b(digest_size=12)
@@ -78,6 +87,10 @@ class Record:
     """Unix seconds at which the request that brought it was sent; the run is no older than this."""
     body: bytes
     """A serialised `runtap.v1.Run`, without the documents in `oversize`."""
+    sign: str = ""
+    """See RunData.sign."""
+    checked_at: float = 0.0
+    """Unix seconds at which a page was asked for that told that `sign` is still right; 0 when never."""
     updated_at: str | None = None
     heartbeat_at: str | None = None
     history_line_count: int | None = None
@@ -91,3 +104,11 @@ class Record:
     def path(self) -> str:
         """`entity/project/run_id`."""
         return f"{self.entity}/{self.project}/{self.run_id}"
+
+    @property
+    def current_at(self) -> float:
+        """Unix seconds: the run was at the server, whole, as it is here, no earlier than that.
+
+        Where a server tells when a run was last changed, having looked at that is as good as having read the run.
+        """
+        return self.fetched_at if self.updated_at is None else max(self.fetched_at, self.checked_at)

@@ -333,7 +333,15 @@ class RunLists:
         if not answer.first and answer.generation == part.cache.generation:
             runs = tuple(zip(answer.ids, answer.cursors, strict=True))
             part.cache.keep_answer(
-                StoredAnswer(answer.key, answer.fetched_at, answer.total, answer.incomplete, runs)
+                StoredAnswer(
+                    answer.key,
+                    answer.fetched_at,
+                    answer.fetched_at,
+                    False,
+                    answer.total,
+                    answer.incomplete,
+                    runs,
+                )
             )
 
     async def _runs(

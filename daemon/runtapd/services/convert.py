@@ -45,6 +45,7 @@ def freshness(found: Freshness) -> common_pb2.Freshness:
         source=cast(common_pb2.FreshnessSource.ValueType, int(found.source)),
         stale=found.stale,
         pending_writes=found.pending_writes,
+        revalidated=sorted(found.revalidated),
     )
 
 

@@ -64,6 +64,45 @@ class RunPage:
     """The cursor behind each run, so that a list can go on after any of them."""
     has_next: bool
     total: int | None
+    unread: int = 0
+    """Runs of this page that the server could not give, though it gave the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunGlance:
+    """What a light page tells of a run: enough to know whether a record of it is still right."""
+
+    storage_id: str
+    run_id: str
+    created_at: str
+    sign: str
+    """See RunData.sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class GlancePage:
+    """One page of a listing without the runs' documents."""
+
+    runs: tuple[RunGlance, ...]
+    cursors: tuple[str, ...]
+    """The cursor behind each run."""
+    has_next: bool
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """When to give a page up rather than wait for it: what is in it can be asked for in smaller pieces."""
+
+    most_bytes: int | None = None
+    """AnswerTooLarge when a body grows beyond this."""
+    tries: int | None = None
+    """How often a failing request is sent in all; None: until the deadline."""
+    within_s: float | None = None
+    """How long it may take in all, tries included; never longer than the Wait's deadline."""
+
+
+UNBOUNDED = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +158,23 @@ class Upstream(Protocol):
         cursor: str | None,
         first: int,
         wait: Wait,
+        bounds: Bounds = UNBOUNDED,
     ) -> RunPage:
         """Returns up to `first` full runs after the cursor; NotFound when there is no such project."""
+
+    async def glance(
+        self,
+        entity: str,
+        project: str,
+        *,
+        filters: str,
+        order: str,
+        cursor: str | None,
+        first: int,
+        wait: Wait,
+        bounds: Bounds = UNBOUNDED,
+    ) -> GlancePage:
+        """The same without documents: cheap for the server, and never too large."""
 
     async def project(self, path: ProjectPath, wait: Wait) -> ProjectData:
         """Returns one project; NotFound when there is none."""

@@ -10,7 +10,7 @@ from runtapd.model import jsontext
 from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
 from runtapd.model.sweep import Search, SweepData, search
-from runtapd.upstream.api import Page, RunPage, ViewerData
+from runtapd.upstream.api import GlancePage, Page, RunGlance, RunPage, ViewerData
 
 T = TypeVar("T")
 
@@ -83,6 +83,15 @@ def run_page(data: dict[str, Any], entity: str, project: str) -> RunPage | None:
         has_next=_dict(listing.get("pageInfo")).get("hasNextPage") is True,
         total=_integer(found.get("runCount")),
     )
+
+
+def glance_page(data: dict[str, Any], entity: str, project: str) -> GlancePage | None:
+    """Reads a page of runs without their documents; None when the project is not there."""
+    found = run_page(data, entity, project)
+    if found is None:
+        return None
+    glances = (RunGlance(run.storage_id, run.run_id, run.created_at, run.sign()) for run in found.runs)
+    return GlancePage(tuple(glances), found.cursors, found.has_next, found.total)
 
 
 def page(found: Any, where: str, behind: str, one: Callable[[Any, str], T]) -> Page[T]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-_BASE_FIELDS = """
-  id name displayName state tags config summaryMetrics systemMetrics historyKeys historyLineCount sweepName group
-  jobType commit readOnly createdAt heartbeatAt description notes projectId user { name username }
+_LIGHT_FIELDS = """
+  id name displayName state tags historyLineCount sweepName group jobType commit readOnly createdAt heartbeatAt
+  description notes projectId user { name username }
 """
+_BASE_FIELDS = _LIGHT_FIELDS + "config summaryMetrics systemMetrics historyKeys "
 # Fields that not every server has; a server that refuses a document with them is asked without.
 _RICH_FIELDS = "updatedAt"
 
@@ -30,12 +31,22 @@ query Run($entity: String!, $project: String!, $name: String!) {{
 
 def runs(*, rich: bool) -> str:
     """A page of runs in full."""
+    return _runs("Runs", run_fields(rich=rich))
+
+
+def glance(*, rich: bool) -> str:
+    """A page of runs without their documents."""
+    return _runs("RunsGlance", _LIGHT_FIELDS + (_RICH_FIELDS if rich else ""))
+
+
+def _runs(operation: str, fields: str) -> str:
     return f"""
-query Runs($entity: String!, $project: String!, $cursor: String, $first: Int!, $order: String, $filters: JSONString) {{
+query {operation}($entity: String!, $project: String!, $cursor: String, $first: Int!, $order: String,
+    $filters: JSONString) {{
   project(name: $project, entityName: $entity) {{
     runCount(filters: $filters)
     runs(filters: $filters, after: $cursor, first: $first, order: $order) {{
-      edges {{ cursor node {{ {run_fields(rich=rich)} }} }}
+      edges {{ cursor node {{ {fields} }} }}
       pageInfo {{ hasNextPage }}
     }}
   }}

@@ -13,7 +13,7 @@ from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
 from runtapd.model.sweep import SweepData
 from runtapd.upstream import decode, documents
-from runtapd.upstream.api import Page, RunChange, RunPage, ViewerData, Wait
+from runtapd.upstream.api import UNBOUNDED, Bounds, GlancePage, Page, RunChange, RunPage, ViewerData, Wait
 from runtapd.upstream.channel import Channel
 
 LEAN_FOR_S = 86_400.0
@@ -63,18 +63,34 @@ class GraphQLUpstream:
         cursor: str | None,
         first: int,
         wait: Wait,
+        bounds: Bounds = UNBOUNDED,
     ) -> RunPage:
         """See Upstream."""
-        variables = {
-            "entity": entity,
-            "project": project,
-            "filters": filters or "{}",
-            "order": order,
-            "cursor": cursor,
-            "first": first,
-        }
+        where = {"entity": entity, "project": project, "filters": filters or "{}"}
+        variables = where | {"order": order, "cursor": cursor, "first": first}
         data = await self._ask("Runs", documents.runs, variables, wait)
         page = await asyncio.to_thread(decode.run_page, data, entity, project)
+        if page is None:
+            raise self._not_found("PROJECT_NOT_FOUND", "project", f"{entity}/{project}")
+        return page
+
+    async def glance(
+        self,
+        entity: str,
+        project: str,
+        *,
+        filters: str,
+        order: str,
+        cursor: str | None,
+        first: int,
+        wait: Wait,
+        bounds: Bounds = UNBOUNDED,
+    ) -> GlancePage:
+        """See Upstream."""
+        where = {"entity": entity, "project": project, "filters": filters or "{}"}
+        variables = where | {"order": order, "cursor": cursor, "first": first}
+        data = await self._ask("RunsGlance", documents.glance, variables, wait)
+        page = await asyncio.to_thread(decode.glance_page, data, entity, project)
         if page is None:
             raise self._not_found("PROJECT_NOT_FOUND", "project", f"{entity}/{project}")
         return page
