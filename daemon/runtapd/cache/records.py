@@ -1,30 +1,25 @@
 """The records of one account, in memory over disk. Every run enters through `absorb`, which compares and numbers it.
 
 Used on the loop only: what happens between two awaits happens at once, so no locks are needed. The disk is written
-behind, in its own thread; what memory holds is always at least as new. A disk that is full, away or damaged costs what
+behind, by `disk.py`; what memory holds is always at least as new. A disk that is full, away or damaged costs what
 it would have remembered and nothing else: every answer can be given without it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from cachetools import LRUCache
 
-from runtapd.cache.store import BROKEN, RecordStore, StoredAnswer, is_damage
+from runtapd.cache.disk import Disk
+from runtapd.cache.store import RecordStore, StoredAnswer
 from runtapd.model import encode
 from runtapd.model.run import DocumentKind, Record, RunData
 from runtapd.upstream import decode
 
-T = TypeVar("T")
-log = logging.getLogger(__name__)
 _OVERHEAD = 1024
 """Bytes a record costs in memory beside its body, roughly."""
 _AT_ONCE = 50
@@ -50,7 +45,7 @@ class RecordCache:
         )
         self._ids: dict[str, str] = {}
         self._revisions: dict[str, int] = {}
-        self._disk = _Disk(folder)
+        self._disk = Disk(folder)
         self._generation = 0
         self._written: dict[str, _OwnWrite] = {}
         self.floor = 0.0
@@ -220,61 +215,3 @@ class RecordCache:
 class _OwnWrite:
     generation: int
     at: float
-
-
-class _Disk:
-    """The store in its one thread, opened on first use; whatever goes wrong with it is logged and otherwise ignored."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")
-        self._store: RecordStore | None = None
-        self._closed = False
-        self._failing = False
-
-    async def read(self, question: Callable[[RecordStore], T], otherwise: T) -> T:
-        """Returns what the store says, or `otherwise` when it cannot be asked."""
-        if self._closed:
-            return otherwise
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._asked, question, otherwise)
-        return await work
-
-    def write(self, change: Callable[[RecordStore], None]) -> None:
-        """Writes behind: the caller does not wait."""
-        if not self._closed:
-            self._thread.submit(self._asked, change, None)
-
-    async def close(self) -> None:
-        """Writes what is still to be written and closes the file."""
-        if self._closed:
-            return
-        self._closed = True
-        self._thread.submit(self._close_store)
-        await asyncio.to_thread(self._thread.shutdown, wait=True)
-
-    def _asked(self, question: Callable[[RecordStore], T], otherwise: T) -> T:
-        try:
-            if self._store is None:
-                self._store = RecordStore(self._folder)
-            answer = question(self._store)
-        except BROKEN as error:
-            if not self._failing:  # said once, not for every run of a long list
-                log.warning("the cache on disk cannot be used", extra={"error": str(error)})
-            self._failing = True
-            with contextlib.suppress(OSError):
-                self._begin_anew_if_damaged(error)
-            return otherwise
-        self._failing = False
-        return answer
-
-    def _begin_anew_if_damaged(self, error: Exception) -> None:
-        if is_damage(error):
-            self._close_store()
-            RecordStore.discard(self._folder)
-        elif not RecordStore.exists(self._folder):
-            self._close_store()
-
-    def _close_store(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None
