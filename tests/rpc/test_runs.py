@@ -190,7 +190,7 @@ def test_a_complete_list_is_given_until_there_is_another(world: World) -> None:
 def test_who_has_something_to_fall_back_on_does_not_wait_its_whole_deadline(world: World) -> None:
     world.add_runs(60)
     page = ids([world.list()])
-    world.server.hold("Runs")
+    world.server.hold("RunsGlance")
     begun = time.monotonic()
     given = world.list(timeout=50, options=options(max_age=Duration(), allow_stale_on_error=True))
     assert ids([given]) == page and given.freshness.stale
@@ -511,7 +511,10 @@ def test_runs_that_appear_while_a_list_is_read_are_not_told_twice(world: World) 
     assert len(told) == len(set(told)) and set(newest_first(9)) <= set(told)
 
 
-def test_a_server_that_repeats_its_page_forever_is_left(world: World) -> None:
+@pytest.mark.parametrize("order", ["-created_at", "+created_at"])
+def test_what_a_server_with_shifting_or_useless_cursors_hides_is_found_by_moments(
+    world: World, order: str
+) -> None:
     world.add_runs(9)
 
     def forget_where(request: Any) -> None:
@@ -519,9 +522,24 @@ def test_a_server_that_repeats_its_page_forever_is_left(world: World) -> None:
 
     world.server.page_cap = 4
     world.server.on_request = forget_where
+    streamed = world.stream(order=order)
+    assert ids(streamed) == newest_first(9)[:: 1 if order[0] == "-" else -1]
+    assert not streamed[-1].incomplete_reason
+    assert sum(world.server.counts()[name] for name in ("Runs", "RunsGlance")) < 10
+
+
+def test_a_server_that_repeats_its_page_forever_is_left(world: World) -> None:
+    for number in range(9):
+        world.server.add_run(ENTITY, PROJECT, f"r{number}", createdAt="2026-01-01T00:00:00Z")
+
+    def forget_where(request: Any) -> None:
+        request.variables["cursor"] = None  # always the first page, and always more to come
+
+    world.server.page_cap = 4
+    world.server.on_request = forget_where
     streamed = world.stream()
-    assert ids(streamed) == newest_first(9)[:4] and "go on" in streamed[-1].incomplete_reason
-    assert world.server.count("Runs") < 5
+    assert len(ids(streamed)) == 4 and "go on" in streamed[-1].incomplete_reason
+    assert sum(world.server.counts()[name] for name in ("Runs", "RunsGlance")) < 10
 
 
 def test_runs_deleted_since_the_list_was_read_are_left_out(world: World) -> None:

@@ -9,7 +9,7 @@ from runtapd.reads.answers import Answer, best, fallback, missing
 
 def answer(length: int, *, done: bool = False, first: int = 0, former: Answer | None = None) -> Answer:
     ids = [f"r{i}" for i in range(length)]
-    return Answer("k", 100.0, 0, first=first, ids=ids, cursors=ids[:], done=done, former=former)
+    return Answer("k", 100.0, 100.0, 0, first=first, ids=ids, cursors=ids[:], done=done, former=former)
 
 
 def test_the_best_answer_is_the_complete_one_then_the_longest() -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runtap_query import parse_moment
+
+CLOCKS_APART_S = 60.0
+"""How far a server's clock may be from ours."""
 LIVE_STATES = frozenset({"running", "pending", "preempting"})
 
 
@@ -45,3 +49,18 @@ def usable(fetched_at: float, now: float, soft_limit_s: float, wishes: Wishes, f
     limit = soft_limit_s if wishes.max_age_s is None else wishes.max_age_s
     # A clock that was set back makes ages negative; that says nothing about freshness.
     return 0 <= now - fetched_at < limit if limit else False
+
+
+def vouched(updated_at: str | None, fetched_at: float) -> bool:
+    """Whether `updated_at` would be another one by now if the run had changed since it was fetched.
+
+    One in whole seconds cannot tell two changes within a second apart, so it says nothing of a run that was fetched
+    about when it changed.
+    """
+    if updated_at is None:
+        return False
+    _, _, fraction = updated_at.partition(".")
+    if fraction.strip("Z0") != "":
+        return True
+    moment = parse_moment(updated_at)
+    return moment is not None and abs(fetched_at - moment.start) > CLOCKS_APART_S

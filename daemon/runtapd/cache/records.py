@@ -22,6 +22,8 @@ from runtapd.upstream import decode
 
 _OVERHEAD = 1024
 """Bytes a record costs in memory beside its body, roughly."""
+_LARGE = 4 * 2**20
+"""Bytes of documents beyond messages that may wait to be written."""
 _AT_ONCE = 50
 """Runs made into records in one go, in a thread."""
 
@@ -64,10 +66,14 @@ class RecordCache:
         self._written[path] = _OwnWrite(self._generation, self._clock())
         self._disk.write(RecordStore.forget_answers)
 
+    def written_at(self, path: str) -> float:
+        """Unix seconds of the last own write of this run; 0 when there was none."""
+        own = self._written.get(path)
+        return 0.0 if own is None else own.at
+
     def floor_of(self, path: str) -> float:
         """Unix seconds: nothing this run showed before that moment is used without asking the server."""
-        own = self._written.get(path)
-        return self.floor if own is None else max(self.floor, own.at)
+        return max(self.floor, self.written_at(path))
 
     # Runs in
 
@@ -86,6 +92,9 @@ class RecordCache:
         for start in range(0, len(runs), _AT_ONCE):
             fresh = await asyncio.to_thread(self._records, runs[start : start + _AT_ONCE], sent_at)
             records += self._taken(fresh, generation)
+            if sum(size for record in fresh for _, size in record.oversize) > _LARGE:
+                # What waits to be written is held in memory: large documents must not pile up there.
+                await self._disk.read(lambda store: None, None)
         return records
 
     def _records(self, runs: Sequence[RunData], sent_at: float) -> list[Record]:
@@ -102,7 +111,7 @@ class RecordCache:
             own = self._written.get(record.path)
             outdated = own is not None and own.generation > generation
             # A record from the future was made before the clock was set back; it does not count as newer.
-            newer = held is not None and record.fetched_at < held.fetched_at <= self._clock()
+            newer = held is not None and record.fetched_at < held.current_at <= self._clock()
             if held is not None and (outdated or newer):
                 kept.append(held)
                 continue
@@ -120,6 +129,20 @@ class RecordCache:
             return encode.numbered(record, self._revisions.get(record.storage_id, 0) + 1)
         same = encode.numbered(record, held.revision)
         return same if same.body == held.body else encode.numbered(record, held.revision + 1)
+
+    def check(self, records: Sequence[Record], at: float) -> list[Record]:
+        """Notes that a glance asked for at that time found these records unchanged; returns them with that noted."""
+        checked = []
+        for record in records:
+            held = self._memory.get(record.storage_id, record)
+            if held.sign == record.sign and held.checked_at < at:
+                held = replace(held, checked_at=at)
+                self._remember(held)
+            checked.append(held)
+        ids = [record.storage_id for record in records]
+        if ids:
+            self._disk.write(lambda store: store.check(ids, at))
+        return checked
 
     def _remember(self, record: Record) -> None:
         light = replace(record, documents={}) if record.documents else record

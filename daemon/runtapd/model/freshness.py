@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from runtapd.model.run import Record
+
 
 class Source(IntEnum):
     """Where an answer comes from; the numbers are those of `runtap.v1.FreshnessSource`."""
@@ -25,6 +27,23 @@ class Freshness:
     pending_writes: int = 0
     revalidated: frozenset[str] = frozenset()
     """What was compared with the server without fetching it whole."""
+
+
+UPDATED_AT = frozenset({"updated_at"})
+LIGHT_FIELDS = frozenset(
+    (
+        *("state", "tags", "display_name", "notes", "description", "group", "job_type", "heartbeat_at"),
+        *("history_line_count", "sweep_name"),
+    )
+)
+"""What a glance compares on servers that do not tell when a run was last changed."""
+
+
+def of_record(record: Record, source: Source, *, stale: bool = False) -> Freshness:
+    """Returns how fresh one run is."""
+    compared = UPDATED_AT if record.updated_at is not None else LIGHT_FIELDS
+    checked = record.checked_at > record.fetched_at
+    return Freshness(record.current_at, source, stale, revalidated=compared if checked else frozenset())
 
 
 _SLOWNESS = {Source.MEMORY: 0, Source.DISK: 1, Source.UPSTREAM: 2}

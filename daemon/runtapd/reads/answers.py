@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 
 from runtapd.cache.policy import Wishes
 from runtapd.cache.store import StoredAnswer
-from runtapd.model.run import RunData
+from runtapd.model.run import Record
+from runtapd.reads.stretches import Comb, Row, Stretch, Unread
 from runtapd.upstream.pushdown import Split
 
+LARGEST_PAGE = 1000
 _JUDGED = "\0"
 """Begins the cursors of answers that are judged here; no server's cursor does."""
 
@@ -19,6 +22,8 @@ class Answer:
 
     key: str
     fetched_at: float
+    whole_at: float
+    """Unix seconds: no run's documents are older than this."""
     generation: int
     first: int = 0
     """The offset of the first id: what came before is its reader's already."""
@@ -26,6 +31,22 @@ class Answer:
     """The server's cursor before the first id; None at the list's beginning."""
     behind: str | None = None
     """The server's cursor behind which the next page is asked for."""
+    more: bool = True
+    """Whether the server has pages beyond that."""
+    stretches: deque[Stretch] = field(default_factory=deque)
+    """What was glanced at and follows the ids, but has to be read before."""
+    glances: bool = False
+    """Whether runs that are held need only be glanced at."""
+    by_name: bool = True
+    """Whether runs can be asked for by name: not every server does as it is told there."""
+    at_once: int = LARGEST_PAGE
+    """Most runs to ask for at once: grows smaller when answers get too large or fail."""
+    comb: Comb | None = None
+    """The second look that is taken when runs are missing at the end."""
+    versioned: bool = True
+    """Whether the server told of every run when it was last changed."""
+    errors: dict[str, Unread] = field(default_factory=dict)
+    """Those of the ids that could not be read, and why."""
     ids: list[str] = field(default_factory=list)
     cursors: list[str] = field(default_factory=list)
     """The server's cursor behind each id."""
@@ -52,11 +73,26 @@ class Answer:
     """How many runs had been given in the server's order when it turned out to be none."""
     last_created_at: str = ""
     """Of the last run of the last page that was believed."""
+    patched: bool = False
+    """Runs found by the second look stand at its end, whatever the order says."""
     seen: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.behind = self.behind or self.opened_behind
         self.seen = set(self.ids)
+
+    @property
+    def ahead(self) -> list[str]:
+        """The ids that the answer before this one has from here on: about what is to be expected."""
+        former = self.former
+        return [] if former is None else former.ids[max(0, self.end - former.first) :]
+
+    def append(self, row: Row) -> None:
+        """Takes in the next place; runs inserted meanwhile shift the pages of servers that page by offset."""
+        if row.storage_id not in self.seen:
+            self.seen.add(row.storage_id)
+            self.ids.append(row.storage_id)
+            self.cursors.append(row.cursor)
 
     def cursor_before(self, index: int) -> str | None:
         """Returns the server's cursor before the id at this index."""
@@ -120,6 +156,8 @@ def candidates(kept: Answer | None, wishes: Wishes) -> list[Answer]:
     if wishes.cache_only:
         found = best(kept)
         return [] if found is None else [found]
+    if kept.patched:
+        return []  # complete, but not in order
     # One that is only begun must not hide the one before it from those it is new enough for.
     return [kept] if kept.ids or kept.former is None else [kept.former, kept]
 
@@ -129,8 +167,13 @@ def judged_id(cursor: str | None) -> str | None:
     return cursor[1:] if cursor is not None and cursor.startswith(_JUDGED) else None
 
 
-def matching(answer: Answer, ids: list[str]) -> None:
-    """Completes an answer with what was judged here; its reader goes on behind the run they had last."""
+def matching(answer: Answer, ids: list[str], errors: dict[str, Unread]) -> None:
+    """Completes an answer with what was judged here; its reader goes on behind the run they had last.
+
+    Runs that could not be read could not be judged either: they are told at the end.
+    """
+    ids = [*ids, *errors]
+    answer.errors = dict(errors)
     if answer.first:
         last = judged_id(answer.opened_behind)
         ids = ids[ids.index(last) + 1 if last in ids else answer.first :]
@@ -138,6 +181,8 @@ def matching(answer: Answer, ids: list[str]) -> None:
     answer.cursors = [_JUDGED + i for i in answer.ids]
     answer.seen = set(answer.ids)
     answer.total, answer.counted = answer.end, None
+    answer.stretches.clear()
+    answer.more = False
 
 
 def disorder(answer: Answer) -> str:
@@ -150,15 +195,16 @@ def disorder(answer: Answer) -> str:
     )
 
 
-def document_bytes(run: RunData) -> int:
+def record_bytes(record: Record) -> int:
     """Returns about how many bytes a run takes on the way from the server."""
-    texts = (run.config, run.summary, run.system_metrics, run.history_keys, run.notes)
-    return sum(len(text) for text in texts if text)
+    return len(record.body) + sum(size for _, size in record.oversize)
 
 
 def as_stale(answer: Answer) -> Answer:
     """Returns a copy to be told as stale; who reads the original may go on fetching it."""
-    return replace(answer, ids=list(answer.ids), cursors=list(answer.cursors), stale=True)
+    return replace(
+        answer, ids=list(answer.ids), cursors=list(answer.cursors), stretches=deque(), comb=None, stale=True
+    )
 
 
 def continues(answer: Answer, place: Place) -> bool:
@@ -169,7 +215,9 @@ def from_disk(stored: StoredAnswer, generation: int) -> Answer:
     return Answer(
         stored.key,
         stored.fetched_at,
+        stored.whole_at,
         generation,
+        versioned=stored.versioned,
         ids=[storage_id for storage_id, _ in stored.runs],
         cursors=[cursor for _, cursor in stored.runs],
         total=stored.total,

@@ -20,9 +20,11 @@ from runtapd.model import encode, jsontext
 from runtapd.model.freshness import Freshness, merged
 from runtapd.model.paths import RunPath
 from runtapd.model.run import DocumentKind, Record
+from runtapd.reads.answers import LARGEST_PAGE
 from runtapd.reads.documents import open_document
+from runtapd.reads.growing import Sizes
 from runtapd.reads.histories import HistoryQuery, HistoryReads
-from runtapd.reads.lists import FIRST_PAGE, LARGEST_PAGE, RunLists
+from runtapd.reads.lists import FIRST_PAGE, RunLists
 from runtapd.reads.overlay import ShownRun
 from runtapd.reads.partitions import Partition
 from runtapd.reads.query import RunQuery
@@ -96,9 +98,9 @@ class BestRuns:
                 answer,
                 offset=offset,
                 count=FIRST_PAGE,
-                fetch=fetch,
+                sizes=Sizes(fetch),
                 wishes=wishes,
-                wait=waits(),
+                waits=waits,
             )
             parts.append(stretch.freshness)
             if order.column.root not in _DOCUMENTS:

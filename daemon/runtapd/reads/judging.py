@@ -46,6 +46,11 @@ class Judge:
         self._roots = self._matches.roots | split.order.roots
 
     @property
+    def roots(self) -> frozenset[str]:
+        """The columns that the filter reads."""
+        return self._matches.roots
+
+    @property
     def kinds(self) -> frozenset[DocumentKind]:
         """The documents it reads."""
         return frozenset(KINDS[root] for root in self._roots if root in KINDS)
@@ -67,15 +72,15 @@ class Judge:
         values = ((verdict.run_id, verdict.value, verdict.storage_id) for verdict in found)
         return sort_values(values, self._split.order)
 
-    def all_match(self, runs: Sequence[RunData]) -> bool:
+    def all_match(self, records: Sequence[Record], texts: Mapping[str, dict[DocumentKind, str]]) -> bool:
         """Whether a page of a server holds only what it was asked for."""
-        return all(self._matches(document_of(run, self._roots)) for run in runs)
+        return len(self.verdicts(records, texts)) == len(records)
 
-    def in_order(self, last_created_at: str, runs: Sequence[RunData]) -> bool:
+    def in_order(self, last_created_at: str, created_at: Sequence[str]) -> bool:
         """Whether a page of a server goes on in the order of creation that it was asked for."""
         if self._split.order.column.root != "created_at":
             return True
-        texts = [last_created_at, *(run.created_at for run in runs)]
+        texts = [last_created_at, *created_at]
         moments = [moment.start for text in texts if (moment := parse_moment(text)) is not None]
         pairs = pairwise(moments)
         if self._split.order.descending:

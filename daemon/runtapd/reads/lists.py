@@ -17,10 +17,9 @@ from runtapd import faults
 from runtapd.cache import policy
 from runtapd.cache.policy import Wishes
 from runtapd.cache.records import Held
-from runtapd.cache.store import StoredAnswer
 from runtapd.model.freshness import Freshness, Source, merged
-from runtapd.model.run import Record
 from runtapd.reads.answers import (
+    LARGEST_PAGE,
     Answer,
     Place,
     as_stale,
@@ -28,26 +27,23 @@ from runtapd.reads.answers import (
     candidates,
     continues,
     disorder,
-    document_bytes,
     fallback,
     from_disk,
     judged_id,
     matching,
-    missing,
 )
 from runtapd.reads.documents import large_texts
+from runtapd.reads.growing import Growing, Sizes, complete
 from runtapd.reads.judging import Judge
 from runtapd.reads.overlay import Overlay, ShownRun
+from runtapd.reads.pages import Pages
 from runtapd.reads.partitions import Partition, Partitions
 from runtapd.reads.query import Part, RunQuery
 from runtapd.reads.runs import source_of
-from runtapd.upstream.api import RunPage, Wait
+from runtapd.upstream.api import Wait, Waits
 from runtapd.upstream.pushdown import Servers, Split, weaker
 
 FIRST_PAGE = 50
-LARGEST_PAGE = 1000
-PAGE_BYTES = 16 * 2**20
-"""About how many bytes of documents one page asked of a server may bring."""
 JUDGED_AT_ONCE = 200
 """Runs judged in one go, in a thread."""
 ALL = 2**62
@@ -62,6 +58,8 @@ class RunLists:
         self._partitions = partitions
         self._overlay = overlay
         self._servers = servers
+        self._pages = Pages(partitions.clock)
+        self._growing = Growing(self._pages, servers)
 
     def split(self, part: Partition, query: RunQuery) -> Split:
         """Returns which part of a query goes to the server; InvalidRequest when it cannot be answered at all."""
@@ -94,14 +92,13 @@ class RunLists:
     ) -> Answer:
         """Returns an answer that is still empty."""
         if split.whole:
-            return Answer(query.key, now, part.cache.generation, split=split)
+            return Answer(query.key, now, now, part.cache.generation, split=split)
         base = await self._begun(part, query.base(split), wishes, now, split.base())
-        return Answer(query.key, base.fetched_at, base.generation, split=split, base=base)
+        return Answer(query.key, base.fetched_at, base.whole_at, base.generation, split=split, base=base)
 
     async def _begun(
         self, part: Partition, query: RunQuery, wishes: Wishes, now: float, split: Split | None = None
     ) -> Answer:
-        limit = self._partitions.limits.list_s
         kept = part.answers.get(query.key)
         if kept is None:
             stored = await part.cache.stored_answer(query.key)
@@ -110,7 +107,7 @@ class RunLists:
                 kept = from_disk(stored, part.cache.generation)
         for found in candidates(kept, wishes):
             current = found.generation == part.cache.generation or wishes.cache_only
-            if current and policy.usable(found.fetched_at, now, limit, wishes, part.cache.floor):
+            if current and self._usable(part, found, now, wishes):
                 # What is only a former one is kept for its reader; it must not push out the one that follows it.
                 name = query.key if found is kept else query.continued(found.fetched_at)
                 part.answers[name] = found
@@ -124,8 +121,27 @@ class RunLists:
         answer.former = best(kept)
         if answer.former is not None:
             answer.former.former = None  # reaches no further: else a server that stays away makes a chain
+            self._renewing(part, answer, answer.former, wishes, now)
         part.answers[query.key] = answer
         return answer
+
+    def _usable(self, part: Partition, answer: Answer, now: float, wishes: Wishes) -> bool:
+        limits, floor = self._partitions.limits, part.cache.floor
+        return policy.usable(answer.fetched_at, now, limits.list_s, wishes, floor) and policy.usable(
+            answer.whole_at, now, limits.finished_s, wishes, floor
+        )
+
+    def _renewing(self, part: Partition, answer: Answer, former: Answer, wishes: Wishes, now: float) -> None:
+        """Decides whether a new answer may stand on the runs of the one before it, having only glanced at them."""
+        answer.by_name = part.by_name
+        if wishes.no_cache or not part.by_name or answer.base is not None:
+            return
+        if former.versioned and former.ids:
+            answer.glances = True
+        elif policy.usable(
+            former.whole_at, now, self._partitions.limits.finished_s, wishes, part.cache.floor
+        ):
+            answer.glances, answer.whole_at = True, former.whole_at
 
     async def part(
         self,
@@ -135,18 +151,13 @@ class RunLists:
         *,
         offset: int,
         count: int,
-        fetch: int,
-        most: int = LARGEST_PAGE,
+        sizes: Sizes,
         wishes: Wishes,
-        wait: Wait,
+        waits: Waits,
     ) -> tuple[Part, Answer]:
-        """Returns up to `count` runs from `offset` on, and the answer to go on with.
-
-        What is not there yet is asked of the server `fetch` runs at a time; `most` where all of them are needed.
-        """
-        pages = (fetch, most)
+        """Returns up to `count` runs from `offset` on, and the answer to go on with."""
         try:
-            fetched = await self._grown(part, query, answer, offset, offset + count, pages, wishes, wait)
+            fetched = await self._grown(part, query, answer, offset, offset + count, sizes, wishes, waits)
         except faults.UpstreamFault:
             older = fallback(answer, offset) if wishes.allow_stale_on_error else None
             if older is None:
@@ -157,7 +168,7 @@ class RunLists:
             fetched = False
         start = offset - answer.first
         ids = answer.ids[start : start + count]
-        runs = await self._runs(part, query, answer, start, ids, fetched, wishes, wait)
+        runs = await self._runs(part, query, answer, start, ids, fetched, wishes, waits)
         at_end = answer.done and offset + len(ids) >= answer.end
         # A server that counts too few is told better by what it lists.
         total = None if answer.total is None else max(answer.total, answer.end)
@@ -174,6 +185,11 @@ class RunLists:
             total=total,
             incomplete=answer.incomplete if at_end else "",
             freshness=merged([of_list, *(run.freshness for run in runs if run is not None)], of_list),
+            errors=[
+                (offset + i + 1, answer.errors[storage_id])
+                for i, storage_id in enumerate(ids)
+                if storage_id in answer.errors
+            ],
         ), answer
 
     async def _grown(
@@ -183,9 +199,9 @@ class RunLists:
         answer: Answer,
         start: int,
         end: int,
-        pages: tuple[int, int],
+        sizes: Sizes,
         wishes: Wishes,
-        wait: Wait,
+        waits: Waits,
     ) -> bool:
         """Fetches until the answer reaches `end` or is complete; returns whether anything was fetched.
 
@@ -197,30 +213,32 @@ class RunLists:
                 if answer.end > start:
                     break
                 raise query.not_cached()
-            fetched, patience = True, wait
+            fetched, patience = True, waits()
             if wishes.allow_stale_on_error and fallback(answer, start) is not None:
-                patience = wait.no_later_than(asyncio.get_running_loop().time() + PATIENCE_S)
+                patience = patience.no_later_than(asyncio.get_running_loop().time() + PATIENCE_S)
             await part.pages.join(
-                answer, patience, lambda shared: self._extend(part, query, answer, pages, shared)
+                answer, patience, lambda shared: self._extend(part, query, answer, sizes, shared)
             )
         part.misses += fetched
         part.hits += not fetched
         return fetched
 
     async def _extend(
-        self, part: Partition, query: RunQuery, answer: Answer, pages: tuple[int, int], wait: Wait
+        self, part: Partition, query: RunQuery, answer: Answer, sizes: Sizes, wait: Wait
     ) -> None:
-        """Fetches one more page of an answer, or all of one that is judged here. Never two at once for the same one.
+        """Lets an answer grow by a step, or fetches all of one that is judged here. Never two at once for the same one.
 
         What the server refuses, it is asked for again with less given to it, as long as nothing was given to a reader.
         """
         while True:
             split = answer.split or self.split(part, query)
             try:
-                if split.whole:
-                    await self._extend_by_page(part, query, answer, split, pages[0], wait)
-                else:
-                    await self._judge(part, query, answer, split, pages[1], wait)
+                if not split.whole:
+                    await self._judge(part, query, answer, split, sizes, wait)
+                elif not await self._growing.step(part, query, answer, split, sizes, wait):
+                    here = split.here()
+                    await self._renew(part, query, answer, here)
+                    await self._judge(part, query, answer, here, sizes, wait)
             except faults.UpstreamRefused:
                 sorts = self._servers.sorts(part.account.base_url)
                 less = weaker(split, query.node, query.ordering, sorts=sorts)
@@ -236,113 +254,38 @@ class RunLists:
                 self._servers.took_only(part.account.base_url, split.trust)
             return
 
-    async def _extend_by_page(
-        self, part: Partition, query: RunQuery, answer: Answer, split: Split, wanted: int, wait: Wait
-    ) -> None:
-        if answer.counted is not None and answer.counted > answer.end:
-            wanted = min(wanted, answer.counted - answer.end)
-        if answer.bytes_seen:
-            wanted = min(wanted, max(1, PAGE_BYTES * len(answer.ids) // answer.bytes_seen))
-        page, _ = await self._page(part, query, split, answer.behind, min(wanted, LARGEST_PAGE), wait)
-        if split.checked and not query.as_it_comes and not await self._believed(part, answer, split, page):
-            here = split.here()
-            await self._renew(part, query, answer, here)
-            return await self._judge(part, query, answer, here, LARGEST_PAGE, wait)
-        before, asked_behind = len(answer.ids), answer.behind
-        for run, cursor in zip(page.runs, page.cursors, strict=True):
-            # Runs inserted meanwhile shift the pages of servers that page by offset.
-            if run.storage_id not in answer.seen:
-                answer.seen.add(run.storage_id)
-                answer.ids.append(run.storage_id)
-                answer.cursors.append(cursor)
-                answer.bytes_seen += document_bytes(run)
-        if page.total is not None:
-            answer.counted = page.total
-            answer.total = page.total if answer.total is None else answer.total
-        if page.cursors:
-            answer.behind = page.cursors[-1]
-        if not page.has_next or not page.runs:
-            self._finish(part, answer)
-        elif not answer.behind or (answer.behind == asked_behind and len(answer.ids) == before):
-            self._finish(
-                part, answer, "the server says there is more but does not go on behind its last cursor"
-            )
-
     async def _renew(self, part: Partition, query: RunQuery, answer: Answer, split: Split) -> None:
         """Goes on with another split, on data no older than the answer says it is."""
         fresh = Wishes(not_before=answer.fetched_at)
         renewed = await self._new(part, query, split, fresh, self._partitions.clock())
         answer.split, answer.base = split, renewed.base
 
-    async def _believed(self, part: Partition, answer: Answer, split: Split, page: RunPage) -> bool:
-        """Whether a page holds what was asked for, in the order that was asked for."""
-        runs = [run for run in page.runs if run.storage_id not in answer.seen]
-        judge = Judge(split)
-        if not judge.in_order(answer.last_created_at, runs):
-            self._servers.does_not_sort(part.account.base_url)
-            answer.disordered = answer.end
-            return False
-        if runs:
-            answer.last_created_at = runs[-1].created_at
-        return await asyncio.to_thread(judge.all_match, runs)
-
     async def _judge(
-        self, part: Partition, query: RunQuery, answer: Answer, split: Split, most: int, wait: Wait
+        self, part: Partition, query: RunQuery, answer: Answer, split: Split, sizes: Sizes, wait: Wait
     ) -> None:
         """Fetches everything the server was asked for, and makes the answer of what matches, in its order."""
         base, below = answer.base, query.base(split)
         if base is None:
             raise LookupError("an answer that is judged here stands on another one")
+        judge, found, anyhow = Judge(split), [], Wishes()
+
+        def waits() -> Wait:
+            return wait
+
         # How large the runs are is learnt from a first page that is not.
-        for end, fetch in ((1, min(most, FIRST_PAGE)), (ALL, most)):
-            await self._grown(part, below, base, 0, end, (fetch, most), Wishes(), wait)
-        judge, found = Judge(split), []
+        for end, page in ((1, min(sizes.judged, FIRST_PAGE)), (ALL, sizes.judged)):
+            asked = Sizes(page, judged=sizes.judged)
+            await self._grown(part, below, base, 0, end, asked, anyhow, waits)
         for start in range(0, len(base.ids), JUDGED_AT_ONCE):
             ids = base.ids[start : start + JUDGED_AT_ONCE]
             runs = [
-                run for run in await self._runs(part, below, base, start, ids, False, Wishes(), wait) if run
+                run for run in await self._runs(part, below, base, start, ids, False, anyhow, waits) if run
             ]
             texts = {run.record.storage_id: await large_texts(part, run, judge.kinds, wait) for run in runs}
             found += await asyncio.to_thread(judge.verdicts, [run.record for run in runs], texts)
-        matching(answer, await asyncio.to_thread(judge.ordered, found))
+        matching(answer, await asyncio.to_thread(judge.ordered, found), base.errors)
         answer.base = None
-        self._finish(part, answer, base.incomplete or disorder(answer))
-
-    async def _page(
-        self, part: Partition, query: RunQuery, split: Split, behind: str | None, first: int, wait: Wait
-    ) -> tuple[RunPage, list[Record]]:
-        sent_at, generation = self._partitions.clock(), part.cache.generation
-        page = await part.upstream.runs(
-            query.project.entity,
-            query.project.project,
-            filters=split.filters_text,
-            order=split.order_text,
-            cursor=behind,
-            first=first,
-            wait=wait,
-        )
-        return page, await part.cache.absorb_page(page.runs, sent_at=sent_at, generation=generation)
-
-    @staticmethod
-    def _finish(part: Partition, answer: Answer, incomplete: str = "") -> None:
-        answer.done, answer.incomplete, answer.former = True, incomplete, None
-        if not incomplete and (expected := missing(answer.total, answer.counted, answer.end)):
-            answer.incomplete = f"the server counts {expected} runs but listed {answer.end}"
-        elif not incomplete and answer.total is not None:
-            answer.total = answer.end
-        if not answer.first and answer.generation == part.cache.generation:
-            runs = tuple(zip(answer.ids, answer.cursors, strict=True))
-            part.cache.keep_answer(
-                StoredAnswer(
-                    answer.key,
-                    answer.fetched_at,
-                    answer.fetched_at,
-                    False,
-                    answer.total,
-                    answer.incomplete,
-                    runs,
-                )
-            )
+        complete(part, answer, base.incomplete or disorder(answer))
 
     async def _runs(
         self,
@@ -353,13 +296,14 @@ class RunLists:
         ids: list[str],
         fetched: bool,
         wishes: Wishes,
-        wait: Wait,
+        waits: Waits,
     ) -> list[ShownRun | None]:
-        """Returns the runs of these ids; None for one that is gone."""
+        """Returns the runs of these ids; None for one that is gone or could not be read."""
         held = await part.cache.by_ids(ids)
         reread: dict[str, Held] = {}
-        if any(i not in held for i in ids) and not wishes.cache_only:
-            reread = await self._reread(part, query, answer.cursor_before(start), set(ids), wait)
+        lost = [i for i in ids if i not in held and i not in answer.errors]
+        if lost and not wishes.cache_only:
+            reread = await self._reread(part, query, answer.cursor_before(start), set(ids), waits)
         shown: list[ShownRun | None] = []
         for storage_id in ids:
             found = held.get(storage_id) or reread.get(storage_id)
@@ -369,23 +313,26 @@ class RunLists:
             new = fetched or storage_id not in held
             source = Source.UPSTREAM if new else source_of(found)
             shown.append(await self._overlay.shown(part, found.record, source, stale=answer.stale))
-        if gone := shown.count(None):
+        if gone := sum(i not in reread for i in lost):
             answer.incomplete = answer.incomplete or f"{gone} of the listed runs are not there any more"
         return shown
 
     async def _reread(
-        self, part: Partition, query: RunQuery, behind: str | None, ids: set[str], wait: Wait
+        self, part: Partition, query: RunQuery, behind: str | None, ids: set[str], waits: Waits
     ) -> dict[str, Held]:
         """Reads a stretch of a list again: memory and disk have forgotten its runs, the list itself is still right."""
-        split, stretch = self.split(part, query), len(ids)
+        split, stretch, most = self.split(part, query), len(ids), LARGEST_PAGE
         if not split.whole or judged_id(behind) is not None:
             split, behind, stretch = split.here().base(), None, ALL
         found: dict[str, Held] = {}
         read = 0
         while read < stretch and len(found) < len(ids):
-            page, records = await self._page(
-                part, query, split, behind, min(stretch - read, LARGEST_PAGE), wait
-            )
+            first = min(stretch - read, most)
+            try:
+                page, records = await self._pages.whole(part, query, split, behind, first, waits())
+            except faults.AnswerTooLarge:
+                most = max(1, first // 4)
+                continue
             found |= {record.storage_id: Held(record) for record in records if record.storage_id in ids}
             read += len(records)
             if not records or not page.has_next:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from runtapd.model import encode
-from runtapd.model.freshness import Freshness, Source
+from runtapd.model.freshness import Freshness, Source, of_record
 from runtapd.model.patch import Patch
 from runtapd.model.run import DocumentKind, Record
 from runtapd.reads.partitions import Partition
@@ -41,7 +41,7 @@ class Overlay:
         # A write may have settled since the record was fetched: then its patch is gone and a newer record is here.
         record = part.cache.latest(record)
         patches = self._open_patches(part.account.account_id, record.path)
-        freshness = Freshness(record.fetched_at, source, stale)
+        freshness = of_record(record, source, stale=stale)
         if not patches:
             return ShownRun(record, freshness, {})
         documents = await _documents(part, record)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from runtapd.cache.policy import SoftLimits, Wishes
 from runtapd.cache.records import RecordCache
@@ -18,11 +18,13 @@ from runtapd.model.run import Record, RunData
 from runtapd.reads.answers import Answer
 from runtapd.reads.flights import Flights
 from runtapd.reads.small import Found, SmallAnswers
+from runtapd.reads.stretches import Unread
 from runtapd.upstream.accounts import Account, Accounts, is_account_id
 from runtapd.upstream.api import Upstream, Wait
 
 T = TypeVar("T")
 KEPT_ANSWERS = 256
+UNREADABLE_S = 60.0
 
 
 @dataclass(eq=False)
@@ -35,6 +37,10 @@ class Partition:
     pages: Flights[None]
     small: SmallAnswers
     answers: LRUCache[str, Answer] = field(default_factory=lambda: LRUCache(KEPT_ANSWERS))
+    unreadable: TTLCache[str, Unread] = field(default_factory=lambda: TTLCache(KEPT_ANSWERS, UNREADABLE_S))
+    """Runs that their server could not give a moment ago, by storage id: not tried again in every list."""
+    by_name: bool = True
+    """False once the server was found not to list runs by their names."""
     hits: int = 0
     """Reads answered without asking the server."""
     misses: int = 0

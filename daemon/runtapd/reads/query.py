@@ -11,6 +11,7 @@ from runtapd.model.freshness import Freshness
 from runtapd.model.paths import ProjectPath
 from runtapd.reads.answers import Place
 from runtapd.reads.overlay import ShownRun
+from runtapd.reads.stretches import Unread
 from runtapd.upstream.pushdown import NEWEST_FIRST, Split
 
 
@@ -68,3 +69,5 @@ class Part:
     total: int | None
     incomplete: str
     freshness: Freshness
+    errors: list[tuple[int, Unread]]
+    """Runs of this stretch that could not be read, each with the offset behind it."""

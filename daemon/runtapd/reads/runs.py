@@ -66,7 +66,7 @@ class RunReads:
     def _usable(self, part: Partition, record: Record, wishes: Wishes) -> bool:
         limit = self._partitions.limits.of_run(record.state)
         floor = part.cache.floor_of(record.path)
-        return policy.usable(record.fetched_at, self._partitions.clock(), limit, wishes, floor)
+        return policy.usable(record.current_at, self._partitions.clock(), limit, wishes, floor)
 
 
 def source_of(held: Held) -> Source:

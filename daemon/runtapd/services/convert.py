@@ -12,9 +12,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from runtap.v1 import common_pb2
 from runtapd.cache.policy import Wishes
-from runtapd.faults import DeadlineExceeded, InvalidRequest
+from runtapd.faults import DeadlineExceeded, Fault, InvalidRequest
 from runtapd.model.freshness import Freshness
 from runtapd.model.paths import ProjectPath, RunPath, SweepPath, project_path, run_path, sweep_path
+from runtapd.reads.answers import Place
+from runtapd.reads.query import Part
+from runtapd.services import status
 from runtapd.services.calls import Call
 from runtapd.upstream.accounts import Account
 from runtapd.upstream.api import Urgency, Wait, Waits
@@ -46,6 +49,23 @@ def freshness(found: Freshness) -> common_pb2.Freshness:
         stale=found.stale,
         pending_writes=found.pending_writes,
         revalidated=sorted(found.revalidated),
+    )
+
+
+def item_errors(part: Part, behind: Place | None = None) -> list[common_pb2.ItemError]:
+    """Writes the runs of a stretch of a list that could not be read, up to a place in it."""
+    return [
+        item_error(unread.path, unread.fault)
+        for offset, unread in part.errors
+        if behind is None or offset <= behind.offset
+    ]
+
+
+def item_error(item: str, fault: Fault) -> common_pb2.ItemError:
+    """Writes why one item could not be had."""
+    code, message = status.brief(fault)
+    return common_pb2.ItemError(
+        item=item, code=code, reason=fault.reason, message=message, metadata=fault.metadata
     )
 
 

@@ -15,8 +15,10 @@ from runtapd.faults import InvalidRequest, NotFound, NotInCache, PreconditionFai
 from runtapd.journal import NewWrite
 from runtapd.model.run import DocumentKind
 from runtapd.paging import Sealer
+from runtapd.reads.answers import LARGEST_PAGE
 from runtapd.reads.documents import open_document
-from runtapd.reads.lists import FIRST_PAGE, LARGEST_PAGE, RunLists
+from runtapd.reads.growing import Sizes
+from runtapd.reads.lists import FIRST_PAGE, RunLists
 from runtapd.reads.overlay import ShownRun
 from runtapd.reads.partitions import Partitions
 from runtapd.reads.runs import RunReads
@@ -73,7 +75,10 @@ class RunService:
         if place is not None:
             wait.urgency = Urgency.BULK
         # Whoever wants a second page wants the list; a page size that was asked for is a ceiling, though.
-        fetch = size if request.page_size or place is None else LARGEST_PAGE
+        asked = bool(request.page_size)
+        sizes = Sizes(
+            size if asked or place is None else LARGEST_PAGE, renewed=size if asked else LARGEST_PAGE
+        )
         answer = await self._lists.answer(part, query, wishes, place)
         stretch, _ = await self._lists.part(
             part,
@@ -81,9 +86,9 @@ class RunService:
             answer,
             offset=place.offset if place else 0,
             count=size,
-            fetch=fetch,
+            sizes=sizes,
             wishes=wishes,
-            wait=wait,
+            waits=lambda: wait,
         )
         runs = await bodies.of(part, stretch.runs, mask, wishes, wait, enough=LARGEST_MESSAGE)
         fitting = bodies.fitting(runs, LARGEST_MESSAGE)
@@ -91,6 +96,7 @@ class RunService:
         response = pb.ListRunsResponse(
             next_page_token=places.sealed(self._sealer, behind, purpose) if behind else "",
             total_size=stretch.total,
+            errors=convert.item_errors(stretch, behind),
             incomplete_reason="" if behind else stretch.incomplete,
             freshness=convert.freshness(stretch.freshness),
         )
@@ -134,18 +140,19 @@ class RunService:
                 answer,
                 offset=offset,
                 count=count if end is None else min(count, end - offset),
-                fetch=size if end is None else min(size, max(1, end - answer.end)),
-                most=size,
+                sizes=_sizes(size, None if end is None else end - answer.end),
                 wishes=wishes,
-                wait=waits(),
+                waits=waits,
             )
             over = stretch.next is None or stretch.next.offset == end
             runs = await bodies.of(part, stretch.runs, mask, wishes, waits())
             pieces = bodies.cut(runs, STREAM_MESSAGE)
             for i, piece in enumerate(pieces):
-                done += len(piece)
+                errors = [] if i else convert.item_errors(stretch)
+                done += len(piece) + len(errors)
                 last = over and i == len(pieces) - 1
                 response = pb.StreamRunsResponse(
+                    errors=errors,
                     progress=_progress(done, stretch.total, request),
                     incomplete_reason=stretch.incomplete if last else "",
                     freshness=convert.freshness(stretch.freshness),
@@ -212,6 +219,12 @@ class RunService:
         except NotInCache:
             return answer.SerializeToString()
         return convert.with_runs(answer, [shown.record.body])
+
+
+def _sizes(most: int, left: int | None) -> Sizes:
+    """Returns what to ask of a server at once, when so many runs are left to be given."""
+    page = most if left is None else min(most, max(1, left))
+    return Sizes(page, renewed=page, judged=most)
 
 
 def _progress(done: int, total: int | None, request: pb.StreamRunsRequest) -> common_pb2.Progress:

@@ -64,6 +64,11 @@ def code_of(fault: Fault) -> grpc.StatusCode:
     return CODES[fault.reason]
 
 
+def brief(fault: Fault) -> tuple[int, str]:
+    """The number of a fault's status code, and its message: what an item that failed alone carries."""
+    return code_of(fault).value[0], _cut(fault.message, _MESSAGE_BYTES)
+
+
 def rich_status(fault: Fault) -> status_pb2.Status:
     """The fault as google.rpc.Status; also what an item that failed alone carries inside an answer."""
     details = [_error_info(fault)]

@@ -1,0 +1,139 @@
+"""The requests that lists of runs are made of. Every run that comes goes through the cache's one door.
+
+Owns how long and how much a request of many runs may take before it is given up for smaller ones (`FAILING` says with
+which faults); what is asked for next is `growing`'s to decide.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from runtap_query import And, filter_text, order_text, parse_filter
+from runtapd import faults
+from runtapd.model.paths import ProjectPath
+from runtapd.model.run import Record
+from runtapd.reads.partitions import Partition
+from runtapd.reads.query import RunQuery
+from runtapd.reads.stretches import Comb, Row
+from runtapd.upstream.api import UNBOUNDED, Bounds, GlancePage, RunPage, Wait
+from runtapd.upstream.pushdown import NEWEST_FIRST, Split, Trust
+
+FAILING = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.InvalidAnswer)
+"""What a request of many runs may meet because of one of them."""
+MOST_BYTES = 32 * 2**20
+TRIES = 2
+_ANY_S, _PER_RUN_S = 5.0, 0.02
+"""A request may take the first, and the second for each of its runs."""
+_ALIVE = Bounds(tries=1, within_s=_ANY_S)
+
+
+class Pages:
+    """Asks for runs of one list after the other."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+
+    async def whole(
+        self, part: Partition, query: RunQuery, split: Split, behind: str | None, first: int, wait: Wait
+    ) -> tuple[RunPage, list[Record]]:
+        """Returns up to `first` runs behind a cursor."""
+        sent_at, generation = self._clock(), part.cache.generation
+        page = await part.upstream.runs(
+            query.project.entity,
+            query.project.project,
+            filters=split.filters_text,
+            order=split.order_text,
+            cursor=behind,
+            first=first,
+            wait=wait,
+            bounds=_bounds(first),
+        )
+        return page, await part.cache.absorb_page(page.runs, sent_at=sent_at, generation=generation)
+
+    async def glance(
+        self, part: Partition, query: RunQuery, split: Split, behind: str | None, first: int, wait: Wait
+    ) -> GlancePage:
+        """Returns the same without documents; nothing enters the cache by it."""
+        return await self._glance(part, query, split.filters_text, split.order_text, behind, first, wait)
+
+    async def glance_again(
+        self, part: Partition, query: RunQuery, split: Split, comb: Comb, first: int, wait: Wait
+    ) -> GlancePage:
+        """Returns what follows in a second look."""
+        bounded = split
+        if comb.created_at:
+            operator = "$lte" if split.sent_order.descending else "$gte"
+            bound = parse_filter(json.dumps({"created_at": {operator: comb.created_at}}))
+            bounded = replace(split, sent=And((split.sent, bound)) if split.sent != And(()) else bound)
+        return await self._glance(
+            part, query, bounded.filters_text, split.order_text, comb.cursor, first, wait
+        )
+
+    async def alive(self, part: Partition, query: RunQuery, wait: Wait) -> bool:
+        """Whether the server answers for this project at all."""
+        try:
+            await self._glance(part, query, "{}", order_text(NEWEST_FIRST), None, 1, wait, _ALIVE)
+        except faults.UpstreamFault:
+            return False
+        return True
+
+    async def _glance(
+        self,
+        part: Partition,
+        query: RunQuery,
+        filters: str,
+        order: str,
+        behind: str | None,
+        first: int,
+        wait: Wait,
+        bounds: Bounds = UNBOUNDED,
+    ) -> GlancePage:
+        project = query.project
+        return await part.upstream.glance(
+            project.entity,
+            project.project,
+            filters=filters,
+            order=order,
+            cursor=behind,
+            first=first,
+            wait=wait,
+            bounds=bounds,
+        )
+
+    async def by_name(
+        self, part: Partition, project: ProjectPath, rows: Sequence[Row], wait: Wait
+    ) -> tuple[RunPage, list[Record]]:
+        """Returns these runs, as far as the server gives them."""
+        sent_at, generation = self._clock(), part.cache.generation
+        page = await part.upstream.runs(
+            project.entity,
+            project.project,
+            filters=filter_text(parse_filter(json.dumps({"name": {"$in": [row.run_id for row in rows]}}))),
+            order=order_text(NEWEST_FIRST),
+            cursor=None,
+            first=len(rows),
+            wait=wait,
+            bounds=_bounds(len(rows)),
+        )
+        return page, await part.cache.absorb_page(page.runs, sent_at=sent_at, generation=generation)
+
+    async def single(self, part: Partition, project: ProjectPath, run_id: str, wait: Wait) -> Record | None:
+        """Returns one run, asked for alone; None when it is gone."""
+        sent_at, generation = self._clock(), part.cache.generation
+        try:
+            run = await part.upstream.run(project.entity, project.project, run_id, wait)
+        except faults.NotFound:
+            return None
+        return (await part.cache.absorb_page([run], sent_at=sent_at, generation=generation))[0]
+
+
+def sorts_by_creation(split: Split) -> bool:
+    """Whether a second look can go on by the moment of creation."""
+    return split.sent_order.column.root == "created_at" and split.trust is not Trust.NOTHING
+
+
+def _bounds(runs: int) -> Bounds:
+    # One run alone may be as large as it is; it cannot be asked for in smaller pieces.
+    return Bounds(MOST_BYTES if runs > 1 else None, TRIES, _ANY_S + _PER_RUN_S * runs)
