@@ -261,3 +261,32 @@ def test_errors_that_null_runs_do_not_explain_refuse_the_page(
     told(server, [edge(server, "r0"), edge(server, "r1")], error, **more)
     with pytest.raises(faults.UpstreamRefused, match="boom"):
         use(server, asking(UNBOUNDED))
+
+
+# A run that always fails
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "bounds"),
+    [
+        ("status", faults.UpstreamUnavailable, Bounds(tries=2)),
+        ("hang", faults.UpstreamTimeout, Bounds(within_s=0.3)),
+    ],
+)
+def test_a_poisoned_run_fails_its_page_but_not_a_glance(
+    server: ScriptedUpstream, mode: Any, kind: type[faults.Fault], bounds: Bounds
+) -> None:
+    server.poison, server.poison_mode = {"r2"}, mode
+    with pytest.raises(kind):
+        use(server, asking(bounds))
+    assert len(use(server, glance).runs) == 4
+    assert use(server, lambda upstream: upstream.run("team", "vision", "r1", soon())).run_id == "r1"
+
+
+def test_a_run_that_is_null_costs_only_itself(server: ScriptedUpstream) -> None:
+    server.poison, server.poison_mode, server.latency_s = {"r2"}, "null", 0.01
+    found = use(server, asking(UNBOUNDED))
+    assert [run.run_id for run in found.runs] == ["r0", "r1", "r3"] and found.unread == 1
+    assert found.cursors == ("1", "2", "4")
+    with pytest.raises(faults.UpstreamRefused):
+        use(server, lambda upstream: upstream.run("team", "vision", "r2", soon()))
