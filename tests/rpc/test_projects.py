@@ -148,7 +148,7 @@ def test_fifty_who_ask_at_once_are_one_request(world: World, server: SweepingUps
 
 
 def test_servers_of_old_are_asked_in_the_base_shape(world: World, server: SweepingUpstream) -> None:
-    server.lacks = frozenset({"description"})
+    server.lacks = {("Project", "description")}
     server.add_project(ENTITY, "vision", description="unseen")
     assert not listed(world).projects[0].HasField("description")
     assert server.count("Projects") == 2

@@ -96,7 +96,9 @@ def test_what_a_sweep_has_not_is_absent(world: World, server: SweepingUpstream) 
 
 
 def test_servers_of_old_are_asked_in_the_base_shape(world: World, server: SweepingUpstream) -> None:
-    server.lacks = frozenset({"displayName", "method", "createdAt", "runCount", "runCountExpected"})
+    server.lacks = {
+        ("Sweep", name) for name in ("displayName", "method", "createdAt", "runCount", "runCountExpected")
+    }
     server.add_sweep(ENTITY, PROJECT, "s1", CONFIG, bestLoss=0.5)
     sweep = get(world).sweep
     assert (sweep.method, sweep.metric, sweep.best_loss) == ("random", "val/loss", 0.5)

@@ -12,61 +12,44 @@ It answers the operations the daemon sends, told apart by their name in the docu
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
-import re
-import select
-import socket
-import struct
+import math
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
-from tests.support.upstream_faults import (
-    CutShort,
-    Delay,
-    Drip,
-    Empty,
-    Html,
-    Refuse,
-    ResetBefore,
-    ResetInside,
-    ShortBody,
-    Status,
-    UpstreamFailure,
-)
+from tests.support.upstream_faults import Delay, Status, UpstreamFailure
+from tests.support.upstream_http import Handler, Server
+from tests.support.upstream_http import Request as Request
 from tests.support.upstream_judging import matching
+from tests.support.upstream_schema import asked, introspected
 
 KEY = "canary0scripted0key0of0the0first0user0000"
 ENTITY = "team"
-_OPERATION = re.compile(r"\b(?:query|mutation)\s+(\w+)")
 _COLUMNS = {"created_at": "createdAt", "display_name": "displayName", "name": "name", "state": "state"}
 _DOCUMENTS = frozenset(("config", "summaryMetrics", "systemMetrics", "historyKeys"))
 Node = dict[str, Any]
 
 
 @dataclass
-class Request:
-    """One request that arrived."""
-
-    operation: str
-    variables: dict[str, Any]
-    key: str
-    document: str
-
-
-@dataclass
 class ScriptedUpstream:
     """A server of one test; enter it to start it."""
 
+    lacks: set[tuple[str, str]] = field(default_factory=set)
+    """Fields that it has not, each with its type: documents that ask for one are refused, as older servers do."""
     lacks_updated_at: bool = False
-    """Refuses documents that ask for `updatedAt`, as older servers do."""
+    """The same for `updatedAt` of runs."""
+    refuses_introspection: bool = False
+    """Documents that ask for types are refused, as many servers do."""
+    latency_s: float = 0.0
+    """Each answer comes so much later, without holding up other connections."""
+    poison: set[str] = field(default_factory=set)
+    """Ids of runs whose documents (config, summary, ...) the server cannot give; without them a run can be had."""
+    poison_mode: Literal["status", "hang", "null"] = "status"
+    """What becomes of an answer with such a run: HTTP 500, never an answer, or null for the run and an error."""
     page_cap: int | None = None
     """Lists never hold more runs a page, whatever was asked for."""
     history_cap: int | None = None
@@ -94,7 +77,7 @@ class ScriptedUpstream:
     _faults: dict[str, deque[UpstreamFailure]] = field(default_factory=dict)
     _gates: dict[str, threading.Event] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
-    _server: ThreadingHTTPServer | None = None
+    _server: Server | None = None
     _closing: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -192,10 +175,10 @@ class ScriptedUpstream:
     def __enter__(self) -> ScriptedUpstream:
         upstream = self
 
-        class Handler(_Handler):
+        class Own(Handler):
             owner = upstream
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", 0), Own)
         threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         ).start()
@@ -235,8 +218,9 @@ class ScriptedUpstream:
 
     def answer(self, request: Request) -> dict[str, Any]:
         """The right answer."""
-        if self.lacks_updated_at and "updatedAt" in request.document:
-            return {"errors": [{"message": "Cannot query field updatedAt on type Run"}]}
+        if missing := sorted(asked(request.document) & self._lacking):
+            kind, name = missing[0]
+            return {"errors": [{"message": f"Cannot query field {name} on type {kind}"}]}
         with self._lock:
             answer = getattr(self, f"_answer_{request.operation.lower()}", None)
             if answer is None:
@@ -244,8 +228,35 @@ class ScriptedUpstream:
             data: dict[str, Any] = answer(request)
             return data
 
+    def poisoned(self, request: Request, answer: dict[str, Any]) -> UpstreamFailure | None:
+        """What goes wrong with a right answer because of the runs in it; may change the answer."""
+        if request.operation not in ("Run", "Runs") or not self.poison:
+            return None
+        if not any(("Run", name) in asked(request.document) for name in _DOCUMENTS):
+            return None
+        project = answer.get("data", {}).get("project") or {}
+        edges = project.get("runs", {}).get("edges", ())
+        places: list[tuple[dict[str, Any], str, list[str | int]]] = [
+            (edge, "node", ["project", "runs", "edges", i, "node"]) for i, edge in enumerate(edges)
+        ]
+        places.append((project, "run", ["project", "run"]))
+        bad = [place for place in places if (place[0].get(place[1]) or {}).get("name") in self.poison]
+        if bad and self.poison_mode != "null":
+            return Status(500) if self.poison_mode == "status" else Delay(math.inf)
+        for holder, name, path in bad:
+            holder[name] = None
+            answer.setdefault("errors", []).append({"message": "internal error", "path": path})
+        return None
+
+    @property
+    def _lacking(self) -> set[tuple[str, str]]:
+        return self.lacks | ({("Run", "updatedAt")} if self.lacks_updated_at else set())
+
     def _answer_viewer(self, request: Request) -> dict[str, Any]:
-        return {"data": {"viewer": self.users[request.key]}}
+        types = introspected(request.document, self._lacking)
+        if types and self.refuses_introspection:
+            return {"errors": [{"message": "introspection is not allowed"}]}
+        return {"data": {"viewer": self.users[request.key], **types}}
 
     def _answer_run(self, request: Request) -> dict[str, Any]:
         project = self._project(request)
@@ -311,116 +322,3 @@ class ScriptedUpstream:
     @staticmethod
     def _path(request: Request) -> str:
         return "/".join(request.variables[part] for part in ("entity", "project", "name"))
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that left is no news."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    owner: ScriptedUpstream
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing."""
-
-    def do_POST(self) -> None:
-        raw = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        name = _OPERATION.search(raw["query"])
-        request = Request(name[1] if name else "", raw.get("variables") or {}, self._key(), raw["query"])
-        failure = self.owner.take(request)
-        self.owner.on_request(request)
-        if not self._waited(request, failure):
-            return
-        if request.key not in self.owner.users:
-            failure = Status(401, b'{"errors":[{"message":"unauthorized"}]}')
-        if isinstance(failure, Refuse):
-            self._send(json.dumps({"data": None, "errors": [{"message": failure.message}]}).encode())
-        elif isinstance(failure, Status):
-            self._send(failure.body, failure.code, dict(failure.headers))
-        elif isinstance(failure, ResetBefore):
-            self._reset()
-        elif isinstance(failure, Html):
-            self._send(b"<html><body>Please sign in</body></html>", headers={"Content-Type": "text/html"})
-        elif isinstance(failure, Empty):
-            self._send(b"")
-        else:
-            self._send_answer(json.dumps(self.owner.answer(request)).encode(), failure)
-
-    def _send_answer(self, body: bytes, failure: UpstreamFailure | None) -> None:
-        if isinstance(failure, ResetInside):
-            self._send(body, part=0.5)
-            self._reset()
-        elif isinstance(failure, CutShort):
-            self._send(body[: len(body) // 2])
-        elif isinstance(failure, ShortBody):
-            self._send(body, part=0.5)
-            self.close_connection = True
-        elif isinstance(failure, Drip):
-            self._send(body, part=0.0)
-            self._drip(body, failure.pause_s)
-        else:
-            self._send(body)
-
-    def _send(
-        self, body: bytes, status: int = 200, headers: dict[str, str] | None = None, part: float = 1.0
-    ) -> None:
-        if self.owner.compress:
-            body = gzip.compress(body)
-            headers = {"Content-Encoding": "gzip"} | (headers or {})
-        self.send_response(status)
-        for name, value in ({"Content-Type": "application/json"} | (headers or {})).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: int(len(body) * part)])
-        self.wfile.flush()
-
-    def _drip(self, body: bytes, pause_s: float) -> None:
-        if self.owner.compress:
-            body = gzip.compress(body)
-        for i in range(len(body)):
-            if self._left(pause_s):
-                self.close_connection = True
-                return
-            self.wfile.write(body[i : i + 1])
-            self.wfile.flush()
-
-    def _waited(self, request: Request, failure: UpstreamFailure | None) -> bool:
-        """Waits as scripted; False when the client left meanwhile."""
-        until = time.monotonic() + (failure.seconds if isinstance(failure, Delay) else 0)
-        gate = self.owner.gate(request.operation)
-        while time.monotonic() < until or (gate is not None and not gate.is_set()):
-            if self._left(0.01):
-                self.close_connection = True
-                return False
-        return True
-
-    def _left(self, seconds: float) -> bool:
-        """Waits so long; True when the client left (or the server ends)."""
-        readable, _, _ = select.select([self.connection], [], [], seconds)
-        gone = self.owner.closing
-        if readable:
-            try:
-                gone = self.connection.recv(1, socket.MSG_PEEK) == b""
-            except OSError:
-                gone = True
-        if gone:
-            self.owner.abandoned += 1
-        return gone
-
-    def _reset(self) -> None:
-        # Lingering for no time makes closing a reset.
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close_connection = True
-        self.connection.close()
-
-    def _key(self) -> str:
-        scheme, _, rest = self.headers.get("Authorization", "").partition(" ")
-        return base64.b64decode(rest).decode().partition(":")[2] if scheme == "Basic" else ""

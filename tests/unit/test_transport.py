@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from runtapd import faults
 from runtapd.model.paths import RunPath
-from runtapd.upstream.api import RunChange, Wait
+from runtapd.upstream.api import RunChange
 from runtapd.upstream.channel import Channel
 from runtapd.upstream.graphql import GraphQLUpstream
 from runtapd.upstream.turns import Turns
 from tests.support.daemon import eventually
 from tests.support.upstream import KEY, ScriptedUpstream
+from tests.support.upstream_client import soon, use
 from tests.support.upstream_faults import (
     CutShort,
     Delay,
@@ -36,9 +36,7 @@ from tests.support.upstream_faults import (
     UpstreamFailure,
 )
 
-T = TypeVar("T")
 PATH = RunPath("team", "vision", "r1")
-Use = Callable[[GraphQLUpstream], Awaitable[T]]
 
 
 @pytest.fixture
@@ -46,25 +44,6 @@ def server() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream() as server:
         server.add_run("team", "vision", "r1", config={"lr": {"value": 0.1}}, summary={"text": "x" * 3000})
         yield server
-
-
-def use(server: ScriptedUpstream, what: Use[T], *, key: str = KEY, url: str = "") -> T:
-    """Runs one coroutine against the server; no thread may be left busy afterwards."""
-    with ThreadPoolExecutor(2) as threads:
-        turns = Turns(url or server.url)
-        channel = Channel(url or server.url, key, "test", threads, turns, draw=random.Random(1))
-        try:
-            return asyncio.run(_awaited(what(GraphQLUpstream(channel))))
-        finally:
-            channel.close()
-
-
-async def _awaited(coroutine: Awaitable[T]) -> T:
-    return await coroutine
-
-
-def soon(seconds: float = 10.0) -> Wait:
-    return Wait(asyncio.get_running_loop().time() + seconds)
 
 
 async def read(upstream: GraphQLUpstream, seconds: float = 10.0) -> str:

@@ -88,6 +88,8 @@ class GlancePage:
     """The cursor behind each run."""
     has_next: bool
     total: int | None
+    unread: int = 0
+    """See RunPage.unread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,13 @@ class Bounds:
     """When to give a page up rather than wait for it: what is in it can be asked for in smaller pieces."""
 
     most_bytes: int | None = None
-    """AnswerTooLarge when a body grows beyond this."""
+    """AnswerTooLarge when a body grows beyond this, decompressed."""
     tries: int | None = None
-    """How often a failing request is sent in all; None: until the deadline."""
+    """How often a failing request is sent in all; None: until the deadline. What a rate limit sends back, or a server
+    that asks for a pause, has not failed."""
     within_s: float | None = None
-    """How long it may take in all, tries included; never longer than the Wait's deadline."""
+    """How long it may take in all, tries included; never longer than the Wait's deadline. Waiting for the request's
+    turn and pauses the server asks for do not count: they say nothing of the page."""
 
 
 UNBOUNDED = Bounds()

@@ -19,8 +19,8 @@ from typing import Any
 from runtapd import faults
 from runtapd.model import jsontext
 from runtapd.upstream import retry
-from runtapd.upstream.api import Urgency, Wait
-from runtapd.upstream.transport import Answer, Exchange, Failed, Session
+from runtapd.upstream.api import UNBOUNDED, Bounds, Urgency, Wait
+from runtapd.upstream.transport import LARGEST_BODY, Answer, Exchange, Failed, Session, TooLarge
 from runtapd.upstream.turns import Turns
 
 MOST_INVALID_ANSWERS = 3
@@ -28,6 +28,27 @@ MOST_INVALID_ANSWERS = 3
 LONGEST_UNREACHED_S = 15.0
 """How long a server that refuses connections is tried; one that answers, however badly, is tried to the deadline."""
 _AGAIN = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.RateLimited, faults.InvalidAnswer)
+
+Salvage = Callable[[dict[str, Any]], dict[str, Any] | None]
+"""Returns what is of use in an answer that has errors beside its data; None when nothing is."""
+
+
+@dataclass(slots=True)
+class _Time:
+    """When a request must have ended: at its wait's deadline, which may move on, or when its bounds are used up."""
+
+    wait: Wait
+    within_s: float | None
+    began: float
+    waited_s: float = 0.0
+    """For turns, and in pauses the server asked for."""
+
+    @property
+    def deadline(self) -> float:
+        """In the loop's time, like that of the wait."""
+        if self.within_s is None:
+            return self.wait.deadline
+        return min(self.wait.deadline, self.began + self.within_s + self.waited_s)
 
 
 @dataclass
@@ -59,33 +80,46 @@ class Channel:
             session.close()
 
     async def graphql(
-        self, operation: str, query: str, variables: dict[str, Any], wait: Wait, *, once: bool = False
+        self,
+        operation: str,
+        query: str,
+        variables: dict[str, Any],
+        wait: Wait,
+        *,
+        once: bool = False,
+        bounds: Bounds = UNBOUNDED,
+        salvage: Salvage = lambda answer: None,
     ) -> dict[str, Any]:
         """Executes a document and returns its `data`. With `once` nothing is sent a second time.
 
         Raises NeedsLogin (401), UpstreamForbidden (403), UpstreamRefused (other final statuses and GraphQL errors),
-        RateLimited, UpstreamUnavailable, UpstreamTimeout or InvalidAnswer.
+        RateLimited, UpstreamUnavailable, UpstreamTimeout, InvalidAnswer or AnswerTooLarge.
         """
         payload = {"query": query, "variables": variables, "operationName": operation}
         body = jsontext.dumps(payload).encode("utf-8", "surrogatepass")
         loop = asyncio.get_running_loop()
-        errors = invalid = 0
+        errors = invalid = failed = 0
         fault: faults.Fault = self._late(operation)
         unreached_until = loop.time() + LONGEST_UNREACHED_S
-        while wait.deadline > loop.time():
-            found = await self._attempt(operation, body, wait)
+        time_left = _Time(wait, bounds.within_s, loop.time())
+        while time_left.deadline > loop.time():
+            found = await self._attempt(operation, body, time_left, bounds, salvage)
             if isinstance(found, dict):
                 return found
             # A time that ran out says less than what the tries before it met.
             fault = fault if errors and isinstance(found, faults.UpstreamTimeout) else found
             invalid += isinstance(found, faults.InvalidAnswer)
-            if once or wait.once or not isinstance(found, _AGAIN) or invalid == MOST_INVALID_ANSWERS:
-                raise fault
             errors += found.retry_after_s is None
+            # Being sent back by a limit is no failure of this request, and neither is a pause.
+            held = found.retry_after_s is not None or isinstance(found, faults.RateLimited)
+            failed += not held
+            used_up = invalid == MOST_INVALID_ANSWERS or failed == bounds.tries
+            if once or wait.once or used_up or not _may_pass(found):
+                raise fault
             again = retry.decide(
                 errors=errors,
                 retry_after_s=found.retry_after_s,
-                remaining_s=wait.deadline - loop.time(),
+                remaining_s=(wait if held else time_left).deadline - loop.time(),
                 draw=self.draw,
             )
             if not _unreached(found):
@@ -93,13 +127,22 @@ class Channel:
             if again is None or loop.time() + again.after_s > unreached_until:
                 raise fault
             await asyncio.sleep(again.after_s)
+            time_left.waited_s += again.after_s * held
         raise fault
 
-    async def _attempt(self, operation: str, body: bytes, wait: Wait) -> dict[str, Any] | faults.Fault:
+    async def _attempt(
+        self, operation: str, body: bytes, time_left: _Time, bounds: Bounds, salvage: Salvage
+    ) -> dict[str, Any] | faults.Fault:
+        most_bytes = LARGEST_BODY if bounds.most_bytes is None else bounds.most_bytes
         try:
-            answer = await self._post(body, wait)
+            answer = await self._post(body, time_left, most_bytes)
         except TimeoutError:
             return self._late(operation)
+        except TooLarge:
+            return faults.AnswerTooLarge(
+                f"{self.base_url} answered {operation} with more than the {_size(most_bytes)} wanted in one answer",
+                metadata=self._where() | {"http_status": "200", "most_bytes": str(most_bytes)},
+            )
         except Failed as error:
             return faults.UpstreamUnavailable(
                 f"{self.base_url} cannot be reached: {error}", metadata=self._where()
@@ -109,9 +152,9 @@ class Channel:
         if answer.status != 200:
             return self._refusal(operation, answer)
         # Parsing a page of runs takes milliseconds; the loop must not wait for it, nor it for slow servers' threads.
-        return await asyncio.to_thread(self._data, operation, answer)
+        return await asyncio.to_thread(self._data, operation, answer, salvage)
 
-    def _data(self, operation: str, answer: Answer) -> dict[str, Any] | faults.Fault:
+    def _data(self, operation: str, answer: Answer, salvage: Salvage) -> dict[str, Any] | faults.Fault:
         try:
             parsed = jsontext.loads_envelope(answer.body)
         except ValueError:
@@ -125,6 +168,8 @@ class Channel:
                 f"{self.base_url} answered {operation} without data", metadata=self._where()
             )
         if parsed.get("errors"):
+            if (usable := salvage(parsed)) is not None:
+                return usable
             words = self._without_key(error_words(parsed)) or "a GraphQL error without a message"
             return faults.UpstreamRefused(
                 f"{self.base_url} refused {operation}: {words}",
@@ -170,11 +215,13 @@ class Channel:
         coded = base64.b64encode(f"api:{self.api_key}".encode()).decode()
         return jsontext.encodable(text.replace(self.api_key, "***").replace(coded, "***"))
 
-    async def _post(self, body: bytes, wait: Wait) -> Answer:
+    async def _post(self, body: bytes, time_left: _Time, most_bytes: int) -> Answer:
         """Sends once, when it is its turn, and waits to the deadline, which may move on while others join the wait."""
-        turn = await self.turns.take(wait)
         loop = asyncio.get_running_loop()
-        exchange = Exchange(wait.deadline - loop.time(), _on_loop(loop, turn.heard))
+        asked_at = loop.time()
+        turn = await self.turns.take(time_left.wait)
+        time_left.waited_s += loop.time() - asked_at
+        exchange = Exchange(time_left.deadline - loop.time(), _on_loop(loop, turn.heard), most_bytes)
         try:
             job = self.threads.submit(
                 self._sessions[turn.urgency].post, exchange, f"{self.base_url}/graphql", body
@@ -188,7 +235,7 @@ class Channel:
         work = asyncio.wrap_future(job)
         try:
             while not work.done():
-                remaining = wait.deadline - loop.time()
+                remaining = time_left.deadline - loop.time()
                 if remaining <= 0:
                     raise TimeoutError
                 await asyncio.wait([work], timeout=remaining)
@@ -220,6 +267,15 @@ def error_words(parsed: Any) -> str:
         errors = [errors]
     words = [str(e.get("message", "")) if isinstance(e, dict) else str(e) for e in errors]
     return "; ".join(word for word in words if word)
+
+
+def _may_pass(fault: faults.Fault) -> bool:
+    """Whether sending the same once more may help."""
+    return isinstance(fault, _AGAIN) and not isinstance(fault, faults.AnswerTooLarge)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.4g} MiB" if count >= 2**20 else f"{count} bytes"
 
 
 def _unreached(fault: faults.Fault) -> bool:

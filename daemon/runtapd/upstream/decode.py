@@ -13,6 +13,7 @@ from runtapd.model.sweep import Search, SweepData, search
 from runtapd.upstream.api import GlancePage, Page, RunGlance, RunPage, ViewerData
 
 T = TypeVar("T")
+_EDGES = ("project", "runs", "edges")
 
 
 def viewer(data: dict[str, Any]) -> ViewerData | None:
@@ -75,6 +76,7 @@ def run_page(data: dict[str, Any], entity: str, project: str) -> RunPage | None:
     if not isinstance(listing, dict) or not isinstance(listing.get("edges"), list):
         raise InvalidAnswer("the server's answer has no list at project.runs.edges")
     edges = [edge for edge in listing["edges"] if isinstance(edge, dict) and edge.get("node")]
+    unread = len(listing["edges"]) - len(edges)
     return RunPage(
         runs=tuple(
             run(edge["node"], entity, project, f"project.runs.edges[{i}]") for i, edge in enumerate(edges)
@@ -82,7 +84,30 @@ def run_page(data: dict[str, Any], entity: str, project: str) -> RunPage | None:
         cursors=tuple(str(edge.get("cursor") or "") for edge in edges),
         has_next=_dict(listing.get("pageInfo")).get("hasNextPage") is True,
         total=_integer(found.get("runCount")),
+        unread=unread,
     )
+
+
+def runs_beside_errors(answer: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns the data of a list's answer whose errors cost it single runs only, those runs as null; else None.
+
+    Where an error stands is told by its `path`; what it says is not read. An error inside a run spoils that run: what
+    it lacks would be taken for empty. One without a place is believed to be about the runs that are null.
+    """
+    data = answer.get("data")
+    edges = _dict(_dict(_dict(data).get("project")).get("runs")).get("edges")
+    if not isinstance(edges, list):
+        return None
+    null = [not (isinstance(edge, dict) and edge.get("node")) for edge in edges]
+    for error in answer["errors"] if isinstance(answer["errors"], list) else [None]:
+        told = _dict(error).get("path")
+        path = tuple(told) if isinstance(told, list) else ()
+        spoilt = path[3] if path[:3] == _EDGES and len(path) > 3 else None
+        if isinstance(spoilt, int) and 0 <= spoilt < len(edges):
+            edges[spoilt] = None
+        elif path != _EDGES[: len(path)] or not any(null):
+            return None
+    return _dict(data)
 
 
 def glance_page(data: dict[str, Any], entity: str, project: str) -> GlancePage | None:
@@ -91,7 +116,7 @@ def glance_page(data: dict[str, Any], entity: str, project: str) -> GlancePage |
     if found is None:
         return None
     glances = (RunGlance(run.storage_id, run.run_id, run.created_at, run.sign()) for run in found.runs)
-    return GlancePage(tuple(glances), found.cursors, found.has_next, found.total)
+    return GlancePage(tuple(glances), found.cursors, found.has_next, found.total, found.unread)
 
 
 def page(found: Any, where: str, behind: str, one: Callable[[Any, str], T]) -> Page[T]:

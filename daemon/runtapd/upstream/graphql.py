@@ -68,7 +68,9 @@ class GraphQLUpstream:
         """See Upstream."""
         where = {"entity": entity, "project": project, "filters": filters or "{}"}
         variables = where | {"order": order, "cursor": cursor, "first": first}
-        data = await self._ask("Runs", documents.runs, variables, wait)
+        data = await self._ask(
+            "Runs", documents.runs, variables, wait, bounds=bounds, salvage=decode.runs_beside_errors
+        )
         page = await asyncio.to_thread(decode.run_page, data, entity, project)
         if page is None:
             raise self._not_found("PROJECT_NOT_FOUND", "project", f"{entity}/{project}")
@@ -89,7 +91,9 @@ class GraphQLUpstream:
         """See Upstream."""
         where = {"entity": entity, "project": project, "filters": filters or "{}"}
         variables = where | {"order": order, "cursor": cursor, "first": first}
-        data = await self._ask("RunsGlance", documents.glance, variables, wait)
+        data = await self._ask(
+            "RunsGlance", documents.glance, variables, wait, bounds=bounds, salvage=decode.runs_beside_errors
+        )
         page = await asyncio.to_thread(decode.glance_page, data, entity, project)
         if page is None:
             raise self._not_found("PROJECT_NOT_FOUND", "project", f"{entity}/{project}")
@@ -187,11 +191,12 @@ class GraphQLUpstream:
         wait: Wait,
         *,
         about: str = "runs",
-        once: bool = False,
+        **options: Any,
     ) -> dict[str, Any]:
         """Executes a document with the fields this server has; learns by one refusal that it lacks some.
 
-        `about` says whose fields they are: a server may have all of runs and lack some of sweeps.
+        `about` says whose fields they are: a server may have all of runs and lack some of sweeps. The options are those
+        of `Channel.graphql`.
 
         Only while that is not known is a refused document sent again without those fields. Changes are sent after a
         read of the same server, so for them it is known, and no refusal makes them go twice.
@@ -199,11 +204,11 @@ class GraphQLUpstream:
         now = asyncio.get_running_loop().time()
         rich = now >= self._lean_until.get(about, 0.0)
         try:
-            data = await self.channel.graphql(operation, document(rich=rich), variables, wait, once=once)
+            data = await self.channel.graphql(operation, document(rich=rich), variables, wait, **options)
         except faults.UpstreamRefused:
             if not rich or about in self._rich_works:
                 raise
-            data = await self.channel.graphql(operation, document(rich=False), variables, wait, once=once)
+            data = await self.channel.graphql(operation, document(rich=False), variables, wait, **options)
             self._lean_until[about] = now + LEAN_FOR_S
             return data
         except faults.UpstreamForbidden as fault:

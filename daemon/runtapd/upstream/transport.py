@@ -41,12 +41,20 @@ class Failed(Exception):
     """The connection failed before or inside the answer; the message says how, in few words and without secrets."""
 
 
+class TooLarge(Exception):
+    """A good answer has more bytes than were wanted; the rest of it was not read."""
+
+
 class Exchange:
     """One request under way in a thread; `close` ends it from the loop."""
 
-    def __init__(self, time_s: float, on_head: Callable[[int, Mapping[str, str]], None]) -> None:
+    def __init__(
+        self, time_s: float, on_head: Callable[[int, Mapping[str, str]], None], most_bytes: int = LARGEST_BODY
+    ) -> None:
         self.time_s = time_s
         """How long the thread may take at least; whoever waits for it may have more time, or close it earlier."""
+        self.most_bytes = most_bytes
+        """How large the body of a good answer may be, decompressed."""
         self.on_head = on_head
         """Called in the thread with status and headers as soon as they are there, however long the body takes."""
         self.closed = False
@@ -90,7 +98,7 @@ class Session:
         self._session.close()
 
     def post(self, exchange: Exchange, url: str, body: bytes) -> Answer:
-        """Sends and reads the whole answer; raises Failed or TimeoutError."""
+        """Sends and reads the whole answer; raises Failed, TooLarge or TimeoutError."""
         _under_way.exchange = exchange
         try:
             return self._post(exchange, url, body)
@@ -120,19 +128,30 @@ class Session:
         with response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             exchange.on_head(response.status_code, headers)
-            return Answer(response.status_code, headers, _body(exchange, response))
+            # What a server says about an error is short; cutting it would hide the status.
+            most = exchange.most_bytes if response.status_code == 200 else LARGEST_BODY
+            if _told_size(headers) > most:
+                raise TooLarge
+            # Leaving early closes the connection: nobody reads the rest.
+            return Answer(response.status_code, headers, _body(exchange, response, most))
 
 
-def _body(exchange: Exchange, response: requests.Response) -> bytes:
+def _told_size(headers: Mapping[str, str]) -> int:
+    """The size of a body that its head tells; 0 when only reading it shows."""
+    told = headers.get("content-length", "")
+    return int(told) if told.isdecimal() and "content-encoding" not in headers else 0
+
+
+def _body(exchange: Exchange, response: requests.Response, most: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
-    for piece in response.raw.stream(PIECE, decode_content=True):
+    for piece in response.raw.stream(min(PIECE, most + 1), decode_content=True):
         pieces.append(piece)
         size += len(piece)
         if exchange.closed:
             raise TimeoutError
-        if size > LARGEST_BODY:
-            raise Failed(f"the answer is larger than {LARGEST_BODY >> 20} MiB")
+        if size > most:
+            raise TooLarge
     return b"".join(pieces)
 
 
