@@ -260,9 +260,8 @@ class ScriptedUpstream:
 
     def _answer_run(self, request: Request) -> dict[str, Any]:
         project = self._project(request)
-        return {
-            "data": {"project": None if project is None else {"run": project.get(request.variables["name"])}}
-        }
+        run = self._told((project or {}).get(request.variables["name"]))
+        return {"data": {"project": None if project is None else {"run": run}}}
 
     def _answer_runs(self, request: Request) -> dict[str, Any]:
         project = self._project(request)
@@ -277,7 +276,8 @@ class ScriptedUpstream:
         start = int(request.variables.get("cursor") or 0)
         size = min(request.variables["first"], self.page_cap or 10**9)
         edges = [
-            {"node": node, "cursor": str(start + i + 1)} for i, node in enumerate(found[start : start + size])
+            {"node": self._told(node), "cursor": str(start + i + 1)}
+            for i, node in enumerate(found[start : start + size])
         ]
         page = {"edges": edges, "pageInfo": {"hasNextPage": start + len(edges) < len(found)}}
         return {"data": {"project": {"runCount": len(found) + self.counts_wrongly_by, "runs": page}}}
@@ -304,8 +304,13 @@ class ScriptedUpstream:
                     for name, value in request.variables.items():
                         if value is not None and name != "id":
                             node[changes.get(name, name)] = value
-                    return {"data": {"upsertBucket": {"bucket": dict(node)}}}
+                    node["updatedAt"] = f"2026-01-02T00:00:01.{len(self.requests):06}Z"
+                    return {"data": {"upsertBucket": {"bucket": self._told(node)}}}
         return {"errors": [{"message": "no such run"}]}
+
+    def _told(self, node: Node | None) -> Node | None:
+        """A run as it is at this moment, without what this server lacks."""
+        return node and {name: value for name, value in node.items() if ("Run", name) not in self._lacking}
 
     def _rows(self, request: Request, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         project = self._project(request)
