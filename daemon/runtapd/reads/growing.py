@@ -172,7 +172,8 @@ class Growing:
     async def _read_wanted(self, step: _Step, stretch: Stretch) -> None:
         answer, batch = step.answer, stretch.wanted
         try:
-            page, records = await self._pages.by_name(step.part, step.query.project, batch, step.wait)
+            run_ids = [row.run_id for row in batch]
+            page, records = await self._pages.by_name(step.part, step.query.project, run_ids, step.wait)
         except faults.AnswerTooLarge:
             answer.at_once = max(1, len(batch) // 4)
             return

@@ -16,7 +16,7 @@ from runtapd.model.paths import ProjectPath
 from runtapd.model.run import Record
 from runtapd.reads.partitions import Partition
 from runtapd.reads.query import RunQuery
-from runtapd.reads.stretches import Comb, Row
+from runtapd.reads.stretches import Comb
 from runtapd.upstream.api import UNBOUNDED, Bounds, GlancePage, RunPage, Wait
 from runtapd.upstream.pushdown import NEWEST_FIRST, Split, Trust
 
@@ -103,19 +103,19 @@ class Pages:
         )
 
     async def by_name(
-        self, part: Partition, project: ProjectPath, rows: Sequence[Row], wait: Wait
+        self, part: Partition, project: ProjectPath, run_ids: Sequence[str], wait: Wait
     ) -> tuple[RunPage, list[Record]]:
         """Returns these runs, as far as the server gives them."""
         sent_at, generation = self._clock(), part.cache.generation
         page = await part.upstream.runs(
             project.entity,
             project.project,
-            filters=filter_text(parse_filter(json.dumps({"name": {"$in": [row.run_id for row in rows]}}))),
+            filters=filter_text(parse_filter(json.dumps({"name": {"$in": list(run_ids)}}))),
             order=order_text(NEWEST_FIRST),
             cursor=None,
-            first=len(rows),
+            first=len(run_ids),
             wait=wait,
-            bounds=_bounds(len(rows)),
+            bounds=_bounds(len(run_ids)),
         )
         return page, await part.cache.absorb_page(page.runs, sent_at=sent_at, generation=generation)
 

@@ -58,6 +58,14 @@ class RunReads:
             return await self._overlay.shown(part, held.record, source_of(held), stale=True)
         return await self._overlay.shown(part, record, Source.UPSTREAM)
 
+    async def held(self, part: Partition, path: RunPath, wishes: Wishes) -> ShownRun | None:
+        """Returns one run if the cache may answer for it."""
+        held = await part.cache.by_path(str(path))
+        if held is None or not self._usable(part, held.record, wishes):
+            return None
+        part.hits += 1
+        return await self._overlay.shown(part, held.record, source_of(held))
+
     async def _fetch(self, part: Partition, path: RunPath, wait: Wait) -> Record:
         sent_at, generation = self._partitions.clock(), part.cache.generation
         run = await part.upstream.run(path.entity, path.project, path.run_id, wait)

@@ -24,6 +24,7 @@ from runtapd.upstream.api import Urgency, Wait, Waits
 
 ANSWER_MARGIN_S = 0.25
 """Kept back from a call's deadline, so that the daemon's own words arrive before gRPC's."""
+MOST_PATHS = 1000
 LONGEST_REQUEST_S = 60.0
 """How long one request of a stream without a deadline may take, where the caller does not say."""
 
@@ -87,6 +88,20 @@ def seconds(field: str, duration: Duration) -> float:
 def path_of_run(path: str, defaults: common_pb2.PathDefaults, account: Account) -> RunPath:
     """Parses a run's path, completed by the caller's defaults and the account's entity."""
     return run_path(path, defaults.entity or account.viewer.entity, defaults.project)
+
+
+def paths_of_runs(paths: Sequence[str], defaults: common_pb2.PathDefaults, account: Account) -> list[RunPath]:
+    """Parses the paths of several runs; the first that is none is named."""
+    if len(paths) > MOST_PATHS:
+        raise InvalidRequest(f"paths names {len(paths)} runs; ask for at most {MOST_PATHS}", field="paths")
+    found = []
+    for i, path in enumerate(paths):
+        try:
+            found.append(path_of_run(path, defaults, account))
+        except InvalidRequest as fault:
+            fault.field = f"paths[{i}]"
+            raise
+    return found
 
 
 def path_of_sweep(path: str, defaults: common_pb2.PathDefaults, account: Account) -> SweepPath:

@@ -13,13 +13,16 @@ from runtap_query import And, filter_text
 from runtapd.cache.policy import Wishes
 from runtapd.faults import InvalidRequest, NotFound, NotInCache, PreconditionFailed
 from runtapd.journal import NewWrite
+from runtapd.model.freshness import merged
 from runtapd.model.run import DocumentKind
 from runtapd.paging import Sealer
 from runtapd.reads.answers import LARGEST_PAGE
+from runtapd.reads.batches import Batches
 from runtapd.reads.documents import open_document
 from runtapd.reads.growing import Sizes
 from runtapd.reads.lists import FIRST_PAGE, RunLists
 from runtapd.reads.overlay import ShownRun
+from runtapd.reads.pages import Pages
 from runtapd.reads.partitions import Partitions
 from runtapd.reads.runs import RunReads
 from runtapd.services import bodies, convert, masks, places, queries, updates
@@ -42,13 +45,22 @@ _AS_CACHED = Wishes(cache_only=True)
 class RunService:
     """Answers for runs."""
 
-    capabilities = ("runs.get", "runs.list", "runs.stream", "runs.document", "runs.update", "runs.explain")
+    capabilities = (
+        "runs.get",
+        "runs.batch",
+        "runs.list",
+        "runs.stream",
+        "runs.document",
+        "runs.update",
+        "runs.explain",
+    )
 
     def __init__(
         self, partitions: Partitions, runs: RunReads, lists: RunLists, writes: Writes, sealer: Sealer
     ) -> None:
         self._partitions = partitions
         self._runs = runs
+        self._batches = Batches(runs, Pages(partitions.clock))
         self._lists = lists
         self._writes = writes
         self._sealer = sealer
@@ -62,6 +74,29 @@ class RunService:
         shown = await self._runs.run(part, path, wishes, wait)
         answer = pb.GetRunResponse(freshness=convert.freshness(shown.freshness))
         return convert.with_runs(answer, await bodies.of(part, [shown], mask, wishes, wait))
+
+    async def BatchGetRuns(self, request: pb.BatchGetRunsRequest, context: Context) -> bytes:
+        call = Call.of(context)
+        part = self._partitions.get(call.account_id)
+        paths = convert.paths_of_runs(request.paths, request.defaults, part.account)
+        mask = masks.parse(request.read_mask)
+        wishes, wait = convert.wishes(request.options), convert.wait(call, request.options)
+        found = await self._batches.runs(part, paths, wishes, wait)
+        shown = [run for run in found if isinstance(run, ShownRun)]
+        runs = await bodies.of(part, shown, mask, wishes, wait, enough=LARGEST_MESSAGE)
+        fitting = bodies.fitting(runs, LARGEST_MESSAGE)
+        named = [text for text, run in zip(request.paths, found, strict=True) if isinstance(run, ShownRun)]
+        freshness = [run.freshness for run in shown[:fitting]]
+        answer = pb.BatchGetRunsResponse(
+            errors=[
+                convert.item_error(text, fault)
+                for text, fault in zip(request.paths, found, strict=True)
+                if not isinstance(fault, ShownRun)
+            ],
+            unread=named[fitting:],
+            freshness=convert.freshness(merged(freshness, freshness[0])) if freshness else None,
+        )
+        return convert.with_runs(answer, runs[:fitting])
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> bytes:
         call = Call.of(context)

@@ -124,11 +124,16 @@ class Freshness(_message.Message):
     """Own writes that this answer already shows and the server has not confirmed yet."""
     @_builtins.property
     def fetched_at(self) -> _timestamp_pb2.Timestamp:
-        """When the oldest part of this answer left the server, by this machine's clock."""
+        """Since when the oldest part of this answer is known to be right, by this machine's clock: when the request that
+        brought it was sent, or a later one by which the server told that nothing has changed since.
+        """
 
     @_builtins.property
     def revalidated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What was compared with the server for this answer without fetching it whole; empty when fetched or not checked."""
+        """What was compared with the server without fetching it whole, of some runs or all; empty when fetched or not checked.
+        `updated_at`: the moment of a run's last change, which covers everything. Else the names of the fields that are
+        younger than `fetched_at`: servers that do not tell that moment vouch for config and summary only by giving them.
+        """
 
     def __init__(
         self,

@@ -113,8 +113,8 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetRuns(self, request, context):
-        """Returns many runs by path; those that cannot be read are errors of their item, not of the call.
-        Unstable: not implemented yet.
+        """Returns many runs by path; those that cannot be read are errors of their item, not of the call. Fails as a whole
+        when the server gives none of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,8 +39,8 @@ class RunServiceStub:
     GetRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.GetRunRequest, _runs_pb2.GetRunResponse]
     """Returns one run."""
     BatchGetRuns: _grpc.UnaryUnaryMultiCallable[_runs_pb2.BatchGetRunsRequest, _runs_pb2.BatchGetRunsResponse]
-    """Returns many runs by path; those that cannot be read are errors of their item, not of the call.
-    Unstable: not implemented yet.
+    """Returns many runs by path; those that cannot be read are errors of their item, not of the call. Fails as a whole
+    when the server gives none of them.
     """
     ListRuns: _grpc.UnaryUnaryMultiCallable[_runs_pb2.ListRunsRequest, _runs_pb2.ListRunsResponse]
     """Lists the runs of a project, a page at a time. A page may hold fewer runs than asked for (messages stay below
@@ -81,8 +81,8 @@ class RunServiceAsyncStub(RunServiceStub):
     GetRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.GetRunRequest, _runs_pb2.GetRunResponse]  # type: ignore[assignment]
     """Returns one run."""
     BatchGetRuns: _aio.UnaryUnaryMultiCallable[_runs_pb2.BatchGetRunsRequest, _runs_pb2.BatchGetRunsResponse]  # type: ignore[assignment]
-    """Returns many runs by path; those that cannot be read are errors of their item, not of the call.
-    Unstable: not implemented yet.
+    """Returns many runs by path; those that cannot be read are errors of their item, not of the call. Fails as a whole
+    when the server gives none of them.
     """
     ListRuns: _aio.UnaryUnaryMultiCallable[_runs_pb2.ListRunsRequest, _runs_pb2.ListRunsResponse]  # type: ignore[assignment]
     """Lists the runs of a project, a page at a time. A page may hold fewer runs than asked for (messages stay below
@@ -132,8 +132,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runs_pb2.BatchGetRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runs_pb2.BatchGetRunsResponse, _abc.Awaitable[_runs_pb2.BatchGetRunsResponse]]:
-        """Returns many runs by path; those that cannot be read are errors of their item, not of the call.
-        Unstable: not implemented yet.
+        """Returns many runs by path; those that cannot be read are errors of their item, not of the call. Fails as a whole
+        when the server gives none of them.
         """
 
     @_abc_1.abstractmethod
