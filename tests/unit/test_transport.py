@@ -202,7 +202,7 @@ def test_a_server_without_some_fields_is_asked_for_them_once(server: ScriptedUps
     async def thrice(upstream: GraphQLUpstream) -> list[str | None]:
         return [(await upstream.run("team", "vision", "r1", soon())).updated_at for _ in range(3)]
 
-    assert use(server, thrice) == ["2026-01-02T00:00:00Z"] * 3  # the double tells it all the same
+    assert use(server, thrice) == [None] * 3
     assert server.count("Run") == 4
     assert ["updatedAt" in request.document for request in server.requests] == [True, False, False, False]
 
