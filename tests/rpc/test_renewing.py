@@ -190,3 +190,16 @@ def test_filtered_and_judged_lists_are_renewed_too(world: World) -> None:
         assert counted(world) == {"RunsGlance": 1, "Runs": 1}
         if order == "+summary.loss":
             assert ids(again)[0] == "r0007"
+
+
+def test_a_run_with_large_documents_is_only_glanced_at(world: World) -> None:
+    world.add_runs(1, summary={"blob": "x" * 2**21})
+    first = world.get("r0000")
+    again = world.get("r0000", options=later())
+    assert again.run == first.run and list(again.freshness.revalidated) == ["updated_at"]
+    assert counted(world) == {"Run": 1, "RunsGlance": 1}
+    change(world, "r0000", tags=["new"])
+    assert list(world.get("r0000", options=later()).run.tags) == ["new"]
+    assert counted(world) == {"Run": 1, "RunsGlance": 1}
+    world.get("r0000", options=options(no_cache=True))
+    assert counted(world) == {"Run": 1}

@@ -18,6 +18,7 @@ from runtapd.reads.partitions import Partition
 from runtapd.reads.runs import RunReads
 from runtapd.upstream.api import Wait
 
+_Found = dict[RunPath, ShownRun | faults.Fault]
 _AS_CACHED: Final = Wishes(cache_only=True)
 _AT_ONCE: Final = 250
 """Runs asked for by name in one request; a whole page may hold large ones."""
@@ -37,7 +38,7 @@ class Batches:
 
         Raises what the server as a whole fails with when not a single run could be read.
         """
-        found: dict[RunPath, ShownRun | faults.Fault] = {}
+        found: _Found = {}
         absent: dict[ProjectPath, list[RunPath]] = {}
         for path in dict.fromkeys(paths):
             if shown := await self._runs.held(part, path, wishes):
@@ -53,47 +54,58 @@ class Batches:
 
     async def _of_project(
         self, part: Partition, project: ProjectPath, paths: list[RunPath], wishes: Wishes, wait: Wait
-    ) -> dict[RunPath, ShownRun | faults.Fault]:
-        found: dict[RunPath, ShownRun | faults.Fault] = {}
+    ) -> _Found:
+        found: _Found = {}
         todo = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
         while todo:
             batch = todo.pop()
-            if len(batch) == 1 or wishes.cache_only or not part.by_name:
+            if len(paths) == 1 or wishes.cache_only or not part.by_name:
                 for path in batch:
                     found[path] = await self._single(part, path, wishes, wait)
-                continue
-            came, absent, less = await self._by_name(part, project, batch, wait)
-            part.misses += len(came)
-            for path in came:
-                found[path] = await self._single(part, path, _AS_CACHED, wait)
-            if absent:
-                found |= await self._absent(part, absent, wishes, wait)
-            todo += less
+            else:
+                todo += await self._by_name(part, project, batch, found, wishes, wait)
         return found
 
     async def _by_name(
-        self, part: Partition, project: ProjectPath, batch: list[RunPath], wait: Wait
-    ) -> tuple[list[RunPath], list[RunPath], list[list[RunPath]]]:
-        """Asks for a batch; returns what came, what seems not to be there, and the pieces to ask for next."""
+        self,
+        part: Partition,
+        project: ProjectPath,
+        batch: list[RunPath],
+        found: _Found,
+        wishes: Wishes,
+        wait: Wait,
+    ) -> list[list[RunPath]]:
+        """Asks for a batch; adds to what was found, and returns the pieces to ask for next."""
         try:
             page, records = await self._pages.by_name(part, project, [path.run_id for path in batch], wait)
-        except FAILING:
-            return [], [], _halves(batch)
+        except FAILING as fault:
+            if len(batch) > 1:
+                return _halves(batch)
+            found[batch[0]] = fault
+            return []
         except faults.UpstreamRefused:
             part.by_name = False
-            return [], [], [batch]
+            return [batch]
+        part.misses += len(records)
         ids = {record.run_id for record in records}
-        came = [path for path in batch if path.run_id in ids]
         left = [path for path in batch if path.run_id not in ids]
-        if page.unread:
-            return came, [], _halves(left)
-        if page.has_next and came:
-            return came, [], [left]
-        return came, left, []
+        for path in batch:
+            if path.run_id in ids:
+                found[path] = await self._single(part, path, _AS_CACHED, wait)
+        if left and page.unread:
+            if len(batch) > 1:
+                return _halves(left)
+            found[left[0]] = faults.InvalidAnswer(
+                f"{part.account.base_url} lists the run {left[0]} but does not give it",
+                metadata={"server": part.account.base_url},
+            )
+        elif left and page.has_next and ids:
+            return [left]
+        elif left:
+            found |= await self._absent(part, left, wishes, wait)
+        return []
 
-    async def _absent(
-        self, part: Partition, paths: list[RunPath], wishes: Wishes, wait: Wait
-    ) -> dict[RunPath, ShownRun | faults.Fault]:
+    async def _absent(self, part: Partition, paths: list[RunPath], wishes: Wishes, wait: Wait) -> _Found:
         """Tells what a server left out: if the first is not there, the others are not either."""
         first = paths[0]
         told = await self._single(part, first, wishes, wait)

@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from runtap_query import And, filter_text, order_text, parse_filter
 from runtapd import faults
-from runtapd.model.paths import ProjectPath
+from runtapd.model.paths import ProjectPath, RunPath
 from runtapd.model.run import Record
 from runtapd.reads.partitions import Partition
 from runtapd.reads.query import RunQuery
 from runtapd.reads.stretches import Comb
-from runtapd.upstream.api import UNBOUNDED, Bounds, GlancePage, RunPage, Wait
+from runtapd.upstream.api import UNBOUNDED, Bounds, GlancePage, RunGlance, RunPage, Wait
 from runtapd.upstream.pushdown import NEWEST_FIRST, Split, Trust
 
 FAILING = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.InvalidAnswer)
@@ -102,6 +102,19 @@ class Pages:
             bounds=bounds,
         )
 
+    async def glance_at_run(self, part: Partition, path: RunPath, wait: Wait) -> RunGlance | None:
+        """Returns what a run looks like now; None when the server does not list it by its name."""
+        page = await part.upstream.glance(
+            path.entity,
+            path.project,
+            filters=_named([path.run_id]),
+            order=order_text(NEWEST_FIRST),
+            cursor=None,
+            first=1,
+            wait=wait,
+        )
+        return next((glance for glance in page.runs if glance.run_id == path.run_id), None)
+
     async def by_name(
         self, part: Partition, project: ProjectPath, run_ids: Sequence[str], wait: Wait
     ) -> tuple[RunPage, list[Record]]:
@@ -110,7 +123,7 @@ class Pages:
         page = await part.upstream.runs(
             project.entity,
             project.project,
-            filters=filter_text(parse_filter(json.dumps({"name": {"$in": list(run_ids)}}))),
+            filters=_named(run_ids),
             order=order_text(NEWEST_FIRST),
             cursor=None,
             first=len(run_ids),
@@ -127,6 +140,10 @@ class Pages:
         except faults.NotFound:
             return None
         return (await part.cache.absorb_page([run], sent_at=sent_at, generation=generation))[0]
+
+
+def _named(run_ids: Sequence[str]) -> str:
+    return filter_text(parse_filter(json.dumps({"name": {"$in": list(run_ids)}})))
 
 
 def sorts_by_creation(split: Split) -> bool:
