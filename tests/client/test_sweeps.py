@@ -111,8 +111,44 @@ def test_the_sweeps_of_a_project(world: World) -> None:
         """
 sweeps = api.project("tuning").sweeps(per_page=2)
 print([sweep.id for sweep in sweeps], sweeps[-1].best_loss, sweeps)
+print(len(api.project("tuning").sweeps(per_page=3)), [sweep.id for sweep in sorted(sweeps, key=lambda s: s.id)])
+try:
+    api.project("tuning").sweeps(filters={"state": "RUNNING"})
+except runtap.errors.UnsupportedError as error:
+    print(isinstance(error, ValueError), error)
 """
-    ) == [f"{newest_first!r} 0.75 <Sweeps {world.path}>"]
+    ) == [
+        f"{newest_first!r} 0.75 <Sweeps {world.path}>",
+        f"4 {sorted(newest_first)!r}",
+        "True sweeps are not filtered: choose in Python, as in "
+        "[sweep for sweep in project.sweeps() if sweep.state == 'RUNNING']",
+    ]
+
+
+def test_the_sweep_of_a_run_is_read_once(world: World) -> None:
+    name = world.scored.name
+    world.client.upsert("alone")
+    world.client.upsert("left", sweep="deleted1")
+    assert world.out(
+        f"""
+from runtap.v1 import daemon_pb2
+def asked():
+    return api.client.call("daemon.GetStatus", daemon_pb2.GetStatusRequest()).calls_total
+run = api.sweep("{name}").runs[0]
+before = asked()
+print(run.sweep_name, run.sweep, run.sweep.best_loss, run.sweep is run.sweep)
+print(asked() - before, "calls", run.sweep == pickle.loads(pickle.dumps(run)).sweep == api.sweep("{name}"))
+kept = run.sweep
+print(run.load().sweep is kept, run.sweep == kept, run in run.sweep.runs)
+alone, left = api.run("alone"), api.run("left")
+print(alone.sweep_name, alone.sweep, left.sweep_name, left.sweep)
+"""
+    ) == [
+        f"{name} <Sweep {world.path}/{name} ({world.scored.read()['state']})> 0.75 True",
+        "2 calls True",
+        "False True True",
+        "None None deleted1 None",
+    ]
 
 
 def test_the_runs_of_a_sweep_are_a_sequence(world: World) -> None:

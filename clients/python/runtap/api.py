@@ -173,7 +173,8 @@ class Api:
             order: a column with a sign: `-created_at` is newest first, `+summary.loss` smallest first. Runs without the
                 value come last both ways.
             per_page: most runs to fetch at once. By default 50 first, then up to 1,000.
-            include_sweeps, lazy: accepted for scripts written for wandb; everything comes with the page here.
+            include_sweeps, lazy: accepted for scripts written for wandb. Everything comes with the page here, but for
+                `run.sweep`, which is read when it is touched.
             on_error: what iterating does after all good runs when others could not be read: "raise" or "warn".
 
         Raises:

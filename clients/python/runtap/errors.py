@@ -7,6 +7,7 @@
         ├── NotFoundError          project, sweep, file, write or document: not there, or not shown to this account
         ├── RunNotFoundError       the same for a run; also a ValueError
         ├── InvalidRequestError    the request is wrong and says where; also a ValueError
+        │   └── UnsupportedError   neither runtap nor the server does that; the message says what to do instead
         ├── RateLimitError         too much at once: wait `.retry_after_s`
         ├── UpstreamTimeoutError   no answer in time; also a TimeoutError
         ├── NotInCacheError        only cached data was wanted, and there is none
@@ -49,6 +50,7 @@ __all__ = [
     "RateLimitError",
     "RunNotFoundError",
     "StaleWarning",
+    "UnsupportedError",
     "UpstreamHTTPError",
     "UpstreamResponse",
     "UpstreamTimeoutError",
@@ -110,6 +112,10 @@ class RunNotFoundError(CommError, ValueError):
 
 class InvalidRequestError(CommError, ValueError):
     """The request is wrong; the message names the place and what would be right."""
+
+
+class UnsupportedError(InvalidRequestError):
+    """Neither runtap nor the server does that; the message says what to do instead."""
 
 
 class DaemonError(CommError):

@@ -21,7 +21,8 @@ T = TypeVar("T")
 class Paged(Generic[T]):
     """Iterating, indexing and slicing fetch pages as needed. Thread-safe and picklable.
 
-    It has no length: servers do not count these, so that `len` would have to fetch all of them; `len(list(...))` does.
+    By itself it has no length: servers do not count these, so that `len` has to fetch all of them, as `len(list(...))`
+    does.
     """
 
     def __init__(self, session: Session) -> None:

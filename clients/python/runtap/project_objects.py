@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from runtap.errors import UnsupportedError
 from runtap.freshness import Freshness
 from runtap.history import checked_number
 from runtap.paged import Paged
@@ -69,12 +71,25 @@ class Project:
         """True for public benchmarks."""
         return self._message.is_benchmark
 
-    def sweeps(self, per_page: int | None = 50) -> Sweeps:
+    def sweeps(self, per_page: int | None = 50, filters: Mapping[str, Any] | None = None) -> Sweeps:
         """The sweeps of this project, in the server's order. Nothing is fetched until they are looked at.
 
         Arguments:
             per_page: how many to fetch at once, at most 1,000.
+            filters: None; sweeps are few enough to choose in Python.
+
+        Raises:
+            UnsupportedError: (a ValueError) for filters. InvalidRequestError: (a ValueError) when `per_page` means
+            nothing. What only the server can tell is a CommError when the sweeps are first looked at.
         """
+        if filters:
+            message = (
+                "sweeps are not filtered: choose in Python, as in "
+                "[sweep for sweep in project.sweeps() if sweep.state == 'RUNNING']"
+            )
+            raise UnsupportedError(
+                message, ValueError(message), reason="INVALID_FIELD", metadata={"field": "filters"}
+            )
         size = 0 if per_page is None else checked_number("per_page", per_page, least=1, bits=31)
         return Sweeps(self._session, str(self.path), size)
 

@@ -141,7 +141,7 @@ class RunAttributes:
 
     @property
     def sweep_name(self) -> str | None:
-        """The id of its sweep; None when it belongs to none."""
+        """The id of its sweep; None when it belongs to none. `run.sweep` is the sweep itself."""
         return self._optional("sweep_name")
 
     @property

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runtap import writes
 from runtap.edits import ABSENT, apply_tags, changes
+from runtap.errors import CommError
 from runtap.freshness import Freshness
 from runtap.run_attributes import RunAttributes, RunPath, User
 from runtap.run_summary import Summary
@@ -22,6 +23,7 @@ from runtap.values import plain
 if TYPE_CHECKING:
     from runtap.history import HistoryScan
     from runtap.session import Session
+    from runtap.sweep_objects import Sweep
     from runtap.v1 import runs_pb2
 
 __all__ = ["Run", "RunPath", "User"]
@@ -41,6 +43,8 @@ class Run(RunAttributes):
     def __init__(self, session: Session, message: runs_pb2.Run, freshness: Freshness) -> None:
         super().__init__(session, message, freshness)
         self._summary = Summary(self)
+        self._sweep: Sweep | None = None
+        self._sweep_known = False
 
     @property
     def summary(self) -> Summary:
@@ -48,6 +52,20 @@ class Run(RunAttributes):
         return self._summary
 
     # What asks the server
+
+    @property
+    def sweep(self) -> Sweep | None:
+        """Its sweep, read at first touch and kept until `load()`; None when it belongs to none, or to a deleted one.
+
+        For the id alone there is `sweep_name`, which asks nobody.
+
+        Raises:
+            CommError: when it cannot be read.
+        """
+        if not self._sweep_known:
+            self._sweep = self._read_sweep()
+            self._sweep_known = True
+        return self._sweep
 
     def load(self, force: bool = False) -> Run:
         """Reads the run again; edits that were not sent survive.
@@ -67,6 +85,7 @@ class Run(RunAttributes):
         answer: runs_pb2.GetRunResponse = self._session.call("runs.GetRun", request)
         self._adopt(answer.run, writes.Change())
         self._freshness = self._session.fresh(answer.freshness, f"run {answer.run.path}")
+        self._sweep, self._sweep_known = None, False
         return self
 
     def wait_until_finished(self, timeout: float | None = None, *, poll_s: float = 5.0) -> None:
@@ -208,6 +227,20 @@ class Run(RunAttributes):
 
     def _identity(self) -> tuple[str, str]:
         return self._session.account, self._message.path
+
+    def _read_sweep(self) -> Sweep | None:
+        from runtap.sweep_objects import Sweep, read
+
+        if not self.sweep_name:
+            return None
+        try:
+            return Sweep(
+                self._session, *read(self._session, f"{self.entity}/{self.project}/{self.sweep_name}")
+            )
+        except CommError as error:
+            if error.reason != "SWEEP_NOT_FOUND":
+                raise
+            return None
 
     def _send(
         self, parts: Collection[str], *, wait: bool, expect: Mapping[str, Any] | None = None

@@ -224,13 +224,20 @@ class Sweep:
 
 
 class Sweeps(Paged[Sweep]):
-    """The sweeps of a project, in the server's order. Made by `project.sweeps()`, not by hand."""
+    """The sweeps of a project, in the server's order. Made by `project.sweeps()`, not by hand.
+
+    `len` fetches all of them: they are few, and servers do not count them.
+    """
 
     def __init__(self, session: Session, project: str, per_page: int) -> None:
         super().__init__(session)
         self.project = project
         """The project, as `entity/project`."""
         self._per_page = per_page
+
+    def __len__(self) -> int:
+        self._load_until(None)
+        return len(self._items)
 
     def __repr__(self) -> str:
         return f"<Sweeps {self.project}>"
