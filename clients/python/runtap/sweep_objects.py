@@ -6,6 +6,7 @@ Named so because `runtap.sweep` is a name of the wandb SDK, which runtap passes 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from runtap.cautions import caution
@@ -43,6 +44,11 @@ class Sweep:
         self._freshness = freshness
         self._config: dict[str, Any] | None = None
         self._runs: Runs | None = None
+
+    @property
+    def client(self) -> Session:
+        """The login that read it; see `Api.client`."""
+        return self._session
 
     @property
     def id(self) -> str:
@@ -93,7 +99,11 @@ class Sweep:
     @property
     def name(self) -> str:
         """The name people read: as set, else that of the configuration, else the id."""
-        return self._message.display_name or str(self.config.get("name") or self._message.sweep_id)
+        try:
+            configured = self.config.get("name")
+        except CommError:
+            configured = None
+        return self._message.display_name or str(configured or self._message.sweep_id)
 
     @property
     def display_name(self) -> str | None:
@@ -167,25 +177,10 @@ class Sweep:
         Raises:
             InvalidRequestError: (a ValueError) when `order` or `pick` mean nothing. CommError: when it cannot be read.
         """
-        from runtap.v1 import sweeps_pb2
-
-        check_text(order or "", "order")
-        if pick not in ("last", "min", "max"):
-            message = f'pick is "last", "min" or "max", not {pick!r}'
-            raise InvalidRequestError(
-                message, ValueError(message), reason="INVALID_FIELD", metadata={"field": "pick"}
-            )
-        request = sweeps_pb2.GetBestRunRequest(
-            path=str(self.path),
-            order=order_key(order) if order else "",
-            pick=sweeps_pb2.MetricPick.Value(f"METRIC_PICK_{pick.upper()}"),
-            options=self._session.options(),
-        )
-        answer: sweeps_pb2.GetBestRunResponse = self._session.call("sweeps.GetBestRun", request)
-        if answer.warning:
-            caution(answer.warning, UserWarning)
-        freshness = self._session.fresh(answer.freshness, f"the best run of sweep {self.path}")
-        return Run(self._session, answer.run, freshness) if answer.HasField("run") else None
+        found = best(self, order or "", pick)
+        if found.warning:
+            caution(found.warning, UserWarning)
+        return found.run
 
     def load(self, force: bool = False) -> Sweep:
         """Reads the sweep again.
@@ -257,6 +252,46 @@ class Sweeps(Paged[Sweep]):
         return found, answer.next_page_token, freshness
 
 
+@dataclass(frozen=True)
+class BestRun:
+    """What there is to tell of the best run of a sweep."""
+
+    run: Run | None
+    value: float | None
+    """What decided; None where no number did."""
+    order: str
+    """By which order; empty when the sweep has no metric."""
+    warning: str
+    """Why there is none, or what to know of it; empty when there is nothing to say."""
+
+
+def best(sweep: Sweep, order: str, pick: str) -> BestRun:
+    """Asks for the best run of a sweep; see `Sweep.best_run`."""
+    from runtap.v1 import sweeps_pb2
+
+    check_text(order, "order")
+    if pick not in ("last", "min", "max"):
+        message = f'pick is "last", "min" or "max", not {pick!r}'
+        raise InvalidRequestError(
+            message, ValueError(message), reason="INVALID_FIELD", metadata={"field": "pick"}
+        )
+    session = sweep.client
+    request = sweeps_pb2.GetBestRunRequest(
+        path=str(sweep.path),
+        order=order_key(order) if order else "",
+        pick=sweeps_pb2.MetricPick.Value(f"METRIC_PICK_{pick.upper()}"),
+        options=session.options(),
+    )
+    answer: sweeps_pb2.GetBestRunResponse = session.call("sweeps.GetBestRun", request)
+    freshness = session.fresh(answer.freshness, f"the best run of sweep {sweep.path}")
+    return BestRun(
+        run=Run(session, answer.run, freshness) if answer.HasField("run") else None,
+        value=answer.value if answer.HasField("value") else None,
+        order=request.order or sweep.order or "",
+        warning=answer.warning,
+    )
+
+
 def read(session: Session, path: str, *, force: bool = False) -> tuple[sweeps_pb2.Sweep, Freshness]:
     """Reads one sweep; see `Api.sweep`."""
     from runtap.v1 import sweeps_pb2
@@ -285,7 +320,8 @@ def _parsed(message: sweeps_pb2.Sweep) -> dict[str, Any]:
         # Not the parser in C: that one ends the process over a text that is nested very deeply.
         found = yaml.safe_load(message.config_yaml) if message.config_yaml.strip() else {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise CommError(f"the configuration of sweep {place} is no YAML: {error}", error) from error
+        words = " ".join(str(error).split())
+        raise CommError(f"the configuration of sweep {place} is no YAML: {words}", error) from error
     if not isinstance(found, dict):
         raise CommError(f"the configuration of sweep {place} is no mapping but {type(found).__name__}")
     return found

@@ -30,9 +30,14 @@ COMMANDS = {
     "logout": ("accounts", "Forget a stored key and the data cached with it."),
     "whoami": ("accounts", "Show the account that programs started here use."),
     "projects": ("projects", "List the projects of an entity."),
+    "runs": ("runs", "List the runs of a project."),
+    "run": ("run", "Show one run: what it is, its config, its summary."),
+    "sweeps": ("sweeps", "List the sweeps of a project."),
+    "sweep": ("sweeps", "Show one sweep: how far it is, its configuration, its runs."),
+    "best-run": ("sweeps", "Show the best run of a sweep."),
     "local": ("local", "Run the local server: no account, no network."),
 }
-"""Every command: the module it lives in, under its own name, and its line in the list of commands."""
+"""Every command: the module it lives in, under its own name with underscores, and its line in the list of commands."""
 
 EPILOG = """\b
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the daemon is not running, 4 login needed.
@@ -50,7 +55,7 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"runtap.cli.{COMMANDS[name][0]}")
-        command: click.Command = getattr(module, name)
+        command: click.Command = getattr(module, name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,14 +1,17 @@
-"""How commands print: JSON for programs, aligned lines and tables for people."""
+"""How commands print: JSON for programs, aligned lines and tables for people, and how far a long reading has come."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+_UNBOUNDED = 100_000
 
 
 def json_option(command: F) -> F:
@@ -19,6 +22,16 @@ def json_option(command: F) -> F:
 def print_json(value: object) -> None:
     """One JSON document."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_json_list(items: Iterable[object]) -> None:
+    """One JSON list, each item printed when it is there, so that long lists need no memory."""
+    begun = False
+    for item in items:
+        text = json.dumps(item, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+        click.echo(f"{',' if begun else '['}\n  {text}", nl=False)
+        begun = True
+    click.echo("\n]" if begun else "[]")
 
 
 def print_pairs(pairs: Mapping[str, object]) -> None:
@@ -45,6 +58,21 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         table.add_row(*text)
     console = Console(highlight=False)
     if not console.is_terminal:  # a pipe has no width: cut nothing
-        console.width = max(80, console.measure(table).maximum)
+        console.width = _UNBOUNDED
     console.print()
     console.print(table)
+
+
+@contextlib.contextmanager
+def progress(what: str, *, shown: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """Gives a function that is told how many there are of how many; a bar when standard error is a terminal."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
