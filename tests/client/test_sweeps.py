@@ -251,3 +251,44 @@ for path in ("nope", "a/b/c/d/e", ""):
     assert missing.startswith(f"NotFoundError False Could not find sweep {world.path}/nope at http")
     assert wrong.startswith("InvalidRequestError True 'a/b/c/d/e' is not the path of a sweep")
     assert empty == "InvalidRequestError True no sweep is named: give api.sweep(path)"
+
+
+def test_whatever_a_path_names(world: World) -> None:
+    sweep, run = world.scored.name, "named"
+    world.client.upsert(run)
+    assert world.out(
+        f"""
+site = api.client.base_url
+for path in ("tuning", "{world.path}", f"{{site}}/{world.path}/workspace?nw=1", "{world.path}/{run}",
+             "{world.path}/runs/{run}", "/{world.path}/run/{run}/", f"{{site}}/{world.path}/runs/{run}/overview",
+             "{world.path}/sweeps/{sweep}", ["{world.client.entity}", "tuning", "sweep", "{sweep}"],
+             f"{{site}}/{world.path}/sweeps/{sweep}"):
+    found = api.from_path(path)
+    print(type(found).__name__, found.path)
+for path in ("", "a/b/reports/Title--abc", "a/b/c/d/e"):
+    try:
+        api.from_path(path)
+    except ValueError as error:
+        print(type(error).__name__, error)
+"""
+    ) == [
+        *[f"Project {world.path}"] * 3,
+        *[f"Run {world.path}/{run}"] * 4,
+        *[f"Sweep {world.path}/{sweep}"] * 3,
+        *[
+            f"InvalidRequestError {path!r} names no project, run or sweep: entity/project, "
+            "entity/project/runs/run_id, entity/project/sweeps/sweep_id, or the URL of such a page"
+            for path in ("", "a/b/reports/Title--abc", "a/b/c/d/e")
+        ],
+    ]
+
+
+def test_what_wandb_completes_is_complete_here(world: World) -> None:
+    assert world.out(
+        f"""
+runs = api.sweep("{world.scored.name}").runs
+runs.upgrade_to_full()
+run = runs[0]
+print(run.load_full_data() is run, run.load_full_data(force=True).freshness.source)
+"""
+    ) == ["True upstream"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from runtap.v1 import projects_pb2, runs_pb2
 
 AnyPath = str | Sequence[str]
+_ADDRESS = re.compile(r"^\s*\w+://[^/]*|[?#].*$")
+"""What surrounds the path in a URL."""
+_PAGES_OF_PROJECTS = ("workspace", "table", "runs", "sweeps", "overview")
 
 
 class Viewer:
@@ -252,6 +256,34 @@ class Api:
         if not wanted:
             raise _refused("path", "no sweep is named: give api.sweep(path)", "INVALID_PATH")
         return Sweep(self._session, *read_sweep(self._session, wanted))
+
+    def from_path(self, path: AnyPath) -> Project | Run | Sweep:
+        """Reads whatever a path names.
+
+        Arguments:
+            path: `project` or `entity/project`; `entity/project/run_id`, also with `/runs/` before the id;
+                `entity/project/sweeps/sweep_id`; or the URL of such a page.
+
+        Raises:
+            InvalidRequestError: (a ValueError) when the path is none of these. NotFoundError or RunNotFoundError: when
+            there is no such thing, or it is not shown to this account. CommError: when it cannot be read.
+        """
+        text = _joined(path)
+        parts = _ADDRESS.sub("", text).strip("/ ").split("/")
+        kind = parts[2] if len(parts) > 3 else ""
+        if kind.startswith(("run", "sweep")):
+            read = self.run if kind.startswith("run") else self.sweep
+            return read(text if "://" in text else [*parts[:2], *parts[3:]])
+        if len(parts) == 3 and parts[2] not in _PAGES_OF_PROJECTS:
+            return self.run(text)
+        if len(parts) <= 3 and parts[0]:
+            return self.project(text)
+        raise _refused(
+            "path",
+            f"{text!r} names no project, run or sweep: entity/project, entity/project/runs/run_id, "
+            "entity/project/sweeps/sweep_id, or the URL of such a page",
+            "INVALID_PATH",
+        )
 
 
 def _joined(path: AnyPath | None) -> str:

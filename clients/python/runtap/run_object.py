@@ -88,6 +88,10 @@ class Run(RunAttributes):
         self._sweep, self._sweep_known = None, False
         return self
 
+    def load_full_data(self, force: bool = False) -> Run:
+        """For scripts that wandb gave half a run: here a run is whole. `force` reads it again, as `load` does."""
+        return self.load(force=True) if force else self
+
     def wait_until_finished(self, timeout: float | None = None, *, poll_s: float = 5.0) -> None:
         """Waits until the run is over, however it ended; `state` then says how.
 

@@ -154,6 +154,9 @@ class Runs(Sequence[Run]):
         """Whether pages remain."""
         return not self._pages.done
 
+    def upgrade_to_full(self) -> None:
+        """For scripts that wandb gave half of each run: here runs are whole, and there is nothing to do."""
+
     def explain(self) -> Explanation:
         """How the filter and the order were understood, and what of them goes to the server. Reads no runs."""
         from runtap.v1 import runs_pb2
