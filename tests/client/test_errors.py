@@ -63,7 +63,8 @@ def test_each_class_is_raised_with_a_message_alone_and_pickles(kind: type[errors
 
 
 def test_the_promised_builtins_catch_them() -> None:
-    assert issubclass(errors.RunNotFoundError, ValueError)
+    assert issubclass(errors.NotFoundError, ValueError)
+    assert issubclass(errors.RunNotFoundError, errors.NotFoundError)
     assert issubclass(errors.InvalidRequestError, ValueError)
     assert issubclass(errors.UpstreamTimeoutError, TimeoutError)
 

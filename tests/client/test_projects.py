@@ -103,7 +103,7 @@ for call in (lambda: api.project("nope"), lambda: api.project("a/b/c"), lambda: 
 """,
     )
     missing, wrong, zero = said.splitlines()
-    assert missing.startswith("NotFoundError False Could not find project local/nope at http")
+    assert missing.startswith("NotFoundError True Could not find project local/nope at http")
     assert missing.endswith("as user local")
     assert wrong.startswith("InvalidRequestError True 'a/b/c' is not the path of a project")
     assert zero.startswith("InvalidRequestError True per_page")

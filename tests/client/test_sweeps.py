@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runtap.sweep_objects import order_key
+from runtap.best_run import order_key
 from tests.local.client import Client
 from tests.local.sweeping import Sweep, create
 from tests.support.client import Place, new_place
@@ -248,7 +248,7 @@ for path in ("nope", "a/b/c/d/e", ""):
         print(type(error).__name__, isinstance(error, ValueError), error)
 """
     )
-    assert missing.startswith(f"NotFoundError False Could not find sweep {world.path}/nope at http")
+    assert missing.startswith(f"NotFoundError True Could not find sweep {world.path}/nope at http")
     assert wrong.startswith("InvalidRequestError True 'a/b/c/d/e' is not the path of a sweep")
     assert empty == "InvalidRequestError True no sweep is named: give api.sweep(path)"
 

@@ -265,7 +265,7 @@ class Api:
                 `entity/project/sweeps/sweep_id`; or the URL of such a page.
 
         Raises:
-            InvalidRequestError: (a ValueError) when the path is none of these. NotFoundError or RunNotFoundError: when
+            InvalidRequestError: (a ValueError) when the path is none of these. NotFoundError: (a ValueError, too) when
             there is no such thing, or it is not shown to this account. CommError: when it cannot be read.
         """
         text = _joined(path)

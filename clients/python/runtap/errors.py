@@ -4,8 +4,8 @@
     └── CommError                  something went wrong with the daemon or the server; `.message`, `.exc`, `.reason`
         ├── UsageError             no key, or no account: log in, or name one
         ├── AuthenticationError    the key cannot be one, or the server refused it: another key
-        ├── NotFoundError          project, sweep, file, write or document: not there, or not shown to this account
-        ├── RunNotFoundError       the same for a run; also a ValueError
+        ├── NotFoundError          not there, or not shown to this account: project, sweep, ...; also a ValueError
+        │   └── RunNotFoundError   the same for a run
         ├── InvalidRequestError    the request is wrong and says where; also a ValueError
         │   └── UnsupportedError   neither runtap nor the server does that; the message says what to do instead
         ├── RateLimitError         too much at once: wait `.retry_after_s`
@@ -102,11 +102,11 @@ class AuthenticationError(CommError):
     """The key cannot be one, or the server refused it."""
 
 
-class NotFoundError(CommError):
-    """The thing is not there, or not shown to this account."""
+class NotFoundError(CommError, ValueError):
+    """What was asked for is not there, or not shown to this account."""
 
 
-class RunNotFoundError(CommError, ValueError):
+class RunNotFoundError(NotFoundError):
     """The run is not there, or not shown to this account."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +10,21 @@ from runtap.freshness import Freshness
 from runtap.history import checked_number
 from runtap.paged import Paged
 from runtap.run_attributes import Path
+from runtap.spellings import BothSpellings
 from runtap.sweep_objects import Sweeps
 
 if TYPE_CHECKING:
     from runtap.session import Session
     from runtap.v1 import projects_pb2
 
-_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
-
-class Project:
+class Project(BothSpellings):
     """A namespace of runs. Made by `api.project(...)` and `api.projects(...)`, not by hand.
 
     Attributes may be written in camelCase too (`project.createdAt`).
     """
+
+    _kind = "a project"
 
     def __init__(self, session: Session, message: projects_pb2.Project, freshness: Freshness) -> None:
         self._session = session
@@ -97,13 +97,6 @@ class Project:
     def freshness(self) -> Freshness:
         """Where this came from, and how old it is."""
         return self._freshness
-
-    def __getattr__(self, name: str) -> Any:
-        snake = _CAPITAL.sub("_", name).lower()
-        # Private names must fail here: unpickling asks for them before there is anything to ask.
-        if snake != name and not name.startswith("_") and hasattr(type(self), snake):
-            return getattr(self, snake)
-        raise AttributeError(f"a project has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<Project {self._message.entity}/{self._message.name}>"

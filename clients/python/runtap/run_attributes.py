@@ -6,7 +6,6 @@ lies in `run_object.py`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,13 @@ from runtap import edits
 from runtap.documents import INTERNAL_KEYS, Documents, unwrapped
 from runtap.errors import InvalidRequestError
 from runtap.freshness import Freshness
+from runtap.spellings import BothSpellings
 from runtap.values import check_text, json_text, plain
 
 if TYPE_CHECKING:
     from runtap.session import Session
     from runtap.v1 import runs_pb2
 
-_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 _SETTABLE_IN_CAMEL = {"displayName": "name", "jobType": "job_type"}
 
@@ -58,8 +57,10 @@ class User:
         return hash(self.username)
 
 
-class RunAttributes:
+class RunAttributes(BothSpellings):
     """Everything of a run that can be had without asking, and the edits."""
+
+    _kind = "a run"
 
     def __init__(self, session: Session, message: runs_pb2.Run, freshness: Freshness) -> None:
         self._session = session
@@ -264,13 +265,6 @@ class RunAttributes:
         self._tags = list(listed)
 
     # Other spellings, and what was edited
-
-    def __getattr__(self, name: str) -> Any:
-        snake = _CAPITAL.sub("_", name).lower()
-        # Private names must fail here: unpickling asks for them before there is anything to ask.
-        if snake != name and not name.startswith("_") and hasattr(type(self), snake):
-            return getattr(self, snake)
-        raise AttributeError(f"a run has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(_SETTABLE_IN_CAMEL.get(name, name), value)

@@ -5,38 +5,31 @@ Named so because `runtap.sweep` is a name of the wandb SDK, which runtap passes 
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from runtap.best_run import best
 from runtap.cautions import caution
-from runtap.errors import CommError, InvalidRequestError
+from runtap.errors import CommError
 from runtap.freshness import Freshness
 from runtap.paged import Paged
 from runtap.run_attributes import Path
 from runtap.run_object import Run
 from runtap.runs import Query, Runs
-from runtap.values import check_text
+from runtap.spellings import BothSpellings
 
 if TYPE_CHECKING:
     from runtap.session import Session
     from runtap.v1 import sweeps_pb2
 
-_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
-_COLUMNS = frozenset(
-    ("name", "display_name", "state", "created_at", "heartbeat_at", "updated_at", "duration", "group", "job_type",
-     "username", "sweep")
-)  # fmt: skip
-"""Names in an order that are columns; every other name is a metric's."""
-_ROOTS = ("summary_metrics.", "summary.", "config.", "tags.")
 
-
-class Sweep:
+class Sweep(BothSpellings):
     """One sweep. Made by `api.sweep(...)` and `project.sweeps()`, not by hand.
 
     Everything here was read when the sweep was; `load()` reads again. Attributes may be written in camelCase too
     (`sweep.bestLoss`).
     """
+
+    _kind = "a sweep"
 
     def __init__(self, session: Session, message: sweeps_pb2.Sweep, freshness: Freshness) -> None:
         self._session = session
@@ -44,11 +37,6 @@ class Sweep:
         self._freshness = freshness
         self._config: dict[str, Any] | None = None
         self._runs: Runs | None = None
-
-    @property
-    def client(self) -> Session:
-        """The login that read it; see `Api.client`."""
-        return self._session
 
     @property
     def id(self) -> str:
@@ -177,7 +165,7 @@ class Sweep:
         Raises:
             InvalidRequestError: (a ValueError) when `order` or `pick` mean nothing. CommError: when it cannot be read.
         """
-        found = best(self, order or "", pick)
+        found = best(self._session, str(self.path), order or "", pick)
         if found.warning:
             caution(found.warning, UserWarning)
         return found.run
@@ -197,13 +185,6 @@ class Sweep:
         self._message, self._freshness = read(self._session, str(self.path), force=force)
         self._config = self._runs = None
         return self
-
-    def __getattr__(self, name: str) -> Any:
-        snake = _CAPITAL.sub("_", name).lower()
-        # Private names must fail here: unpickling asks for them before there is anything to ask.
-        if snake != name and not name.startswith("_") and hasattr(type(self), snake):
-            return getattr(self, snake)
-        raise AttributeError(f"a sweep has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<Sweep {self.path} ({self.state or 'state unknown'})>"
@@ -252,46 +233,6 @@ class Sweeps(Paged[Sweep]):
         return found, answer.next_page_token, freshness
 
 
-@dataclass(frozen=True)
-class BestRun:
-    """What there is to tell of the best run of a sweep."""
-
-    run: Run | None
-    value: float | None
-    """What decided; None where no number did."""
-    order: str
-    """By which order; empty when the sweep has no metric."""
-    warning: str
-    """Why there is none, or what to know of it; empty when there is nothing to say."""
-
-
-def best(sweep: Sweep, order: str, pick: str) -> BestRun:
-    """Asks for the best run of a sweep; see `Sweep.best_run`."""
-    from runtap.v1 import sweeps_pb2
-
-    check_text(order, "order")
-    if pick not in ("last", "min", "max"):
-        message = f'pick is "last", "min" or "max", not {pick!r}'
-        raise InvalidRequestError(
-            message, ValueError(message), reason="INVALID_FIELD", metadata={"field": "pick"}
-        )
-    session = sweep.client
-    request = sweeps_pb2.GetBestRunRequest(
-        path=str(sweep.path),
-        order=order_key(order) if order else "",
-        pick=sweeps_pb2.MetricPick.Value(f"METRIC_PICK_{pick.upper()}"),
-        options=session.options(),
-    )
-    answer: sweeps_pb2.GetBestRunResponse = session.call("sweeps.GetBestRun", request)
-    freshness = session.fresh(answer.freshness, f"the best run of sweep {sweep.path}")
-    return BestRun(
-        run=Run(session, answer.run, freshness) if answer.HasField("run") else None,
-        value=answer.value if answer.HasField("value") else None,
-        order=request.order or sweep.order or "",
-        warning=answer.warning,
-    )
-
-
 def read(session: Session, path: str, *, force: bool = False) -> tuple[sweeps_pb2.Sweep, Freshness]:
     """Reads one sweep; see `Api.sweep`."""
     from runtap.v1 import sweeps_pb2
@@ -301,15 +242,6 @@ def read(session: Session, path: str, *, force: bool = False) -> tuple[sweeps_pb
     )
     answer: sweeps_pb2.GetSweepResponse = session.call("sweeps.GetSweep", request)
     return answer.sweep, session.fresh(answer.freshness, f"sweep {path}")
-
-
-def order_key(text: str) -> str:
-    """An order as sweeps have it, where a bare name is a metric's, as lists of runs have it, with its sign."""
-    sign, name = (text[0], text[1:]) if text[0] in "+-" else ("-", text)
-    snake = _CAPITAL.sub("_", name).lower()
-    if snake in _COLUMNS:
-        return sign + snake
-    return sign + name if name.startswith(_ROOTS) or not name else f"{sign}summary_metrics.{name}"
 
 
 def _parsed(message: sweeps_pb2.Sweep) -> dict[str, Any]:

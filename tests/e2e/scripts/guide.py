@@ -102,12 +102,21 @@ told["sweep of the best"] = [
     best_run.sweep.url,
 ]
 
-# What is not there is a CommError
+# What is not there is a CommError that keeps the original, and of a list a ValueError
 told["errors"] = {}
 for name, call in (("run", api.run), ("sweep", api.sweep)):
     try:
         call(f"{path}/nothere1")
     except wandb.errors.CommError as error:
-        told["errors"][name] = "nothere1" in str(error)
+        told["errors"][name] = [isinstance(error.exc, ValueError), "nothere1" in str(error)]
+for name, look in (("len", len), ("iteration", list), ("index", lambda runs: runs[0])):
+    try:
+        look(api.runs(f"{entity}/nothere1"))
+    except ValueError as error:
+        told["errors"][name] = "Could not find project" in str(error)
+try:
+    api.runs(path)[6]
+except IndexError:
+    told["errors"]["beyond the end"] = True
 
 print(json.dumps(told, sort_keys=True))

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from runtap.documents import Documents, unwrapped
+from runtap.spellings import snake
 
 WIDEST = 60
 """Longer texts are cut in tables."""
@@ -35,12 +36,6 @@ _PLAIN = {
     "history_line_count": "history_line_count",
 }
 """Columns that are fields of a run, by the names people give: the field of the message."""
-_CAMEL = {
-    "createdAt": "created_at",
-    "heartbeatAt": "heartbeat_at",
-    "updatedAt": "updated_at",
-    "jobType": "job_type",
-}
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class Column:
 
 def named(name: str) -> Column:
     """The column of a name, as in a filter: a field, `config.<key>` or `summary.<key>`."""
-    plain = _CAMEL.get(name, name)
+    plain = snake(name)
     if plain in _PLAIN:
         return _field(plain, _PLAIN[plain])
     for prefix, document in (*((prefix, "summary") for prefix in _SUMMARY), ("config.", "config")):

@@ -13,7 +13,8 @@ from runtap.cli.run_columns import Column, moment, named, text, usual
 from runtap.errors import CommError
 
 if TYPE_CHECKING:
-    from runtap.sweep_objects import BestRun, Sweep
+    from runtap.best_run import BestRun
+    from runtap.sweep_objects import Sweep
 
 SHOWN_RUNS = 20
 """Runs of a sweep in a table unless told otherwise."""
@@ -124,12 +125,13 @@ def best_run(ctx: click.Context, sweep: str, order: str, pick: Any, as_json: boo
     exit code 1 when no run has it. Of a sweep without a metric the newest run is shown.
     """
     from runtap.api import Api
+    from runtap.best_run import best, order_key
     from runtap.cli.run import as_dict as run_as_dict
     from runtap.cli.run import print_run
-    from runtap.sweep_objects import best
 
-    found = Api().sweep(sweep)
-    answer = best(found, order, pick)
+    api = Api()
+    found = api.sweep(sweep)
+    answer = best(api.client, str(found.path), order, pick)
     if as_json:
         print_json(
             {
@@ -140,7 +142,7 @@ def best_run(ctx: click.Context, sweep: str, order: str, pick: Any, as_json: boo
             }
         )
     elif answer.run is not None:
-        print_run(answer.run, {"best": _why(answer)})
+        print_run(answer.run, {"best": _why(answer, order_key(order) if order else found.order or "")})
     if answer.warning:
         click.echo(f"runtap: {answer.warning}", err=True)
     if answer.run is None:
@@ -179,11 +181,11 @@ def _config(sweep: Sweep) -> dict[str, Any] | None:
         return None
 
 
-def _why(answer: BestRun) -> str | None:
+def _why(answer: BestRun, order: str) -> str | None:
     if answer.value is None:
         return None
-    extreme = "largest" if answer.order.startswith("-") else "smallest"
-    return f"{text(answer.value)}, the {extreme} {text(_metric(answer.order))}"
+    extreme = "largest" if order.startswith("-") else "smallest"
+    return f"{text(answer.value)}, the {extreme} {text(_metric(order))}"
 
 
 def _metric(order: str) -> str:
