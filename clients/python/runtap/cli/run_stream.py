@@ -31,7 +31,8 @@ class RunStream:
     show_progress: bool = False
     more: bool = field(default=False, init=False)
     """True at the end when the limit left runs out."""
-    _missing: list[str] = field(default_factory=list, init=False)
+    _unread: list[str] = field(default_factory=list, init=False)
+    _reason: str = field(default="", init=False)
 
     def documents(self, columns: Sequence[Column]) -> Iterator[Documents]:
         """The runs with what these columns need."""
@@ -45,17 +46,22 @@ class RunStream:
 
     def check(self) -> None:
         """Raises IncompleteError when runs are missing."""
-        if self._missing:
-            count = f"{len(self._missing)} times: " if len(self._missing) > 1 else ""
-            raise IncompleteError(f"not all runs could be read: {count}{self._missing[0]}")
+        if self._unread:
+            count = len(self._unread)
+            many = (
+                f"{count} runs could not be read, the first is" if count > 1 else "one run could not be read:"
+            )
+            raise IncompleteError(f"{many} {self._unread[0]}")
+        if self._reason:
+            raise IncompleteError(f"runs are missing: {self._reason}")
 
     def _messages(self, mask: Sequence[str]) -> Iterator[tuple[runs_pb2.Run, runs_pb2.StreamRunsResponse]]:
         given = 0
         with progress("runs", shown=self.show_progress) as tell:
             for answer in self.session.stream("runs.StreamRuns", self._request(mask)):
                 self.session.fresh(answer.freshness, "the list of runs")
-                self._missing += [f"{item.item}: {item.message}" for item in answer.errors]
-                self._missing += [answer.incomplete_reason] if answer.incomplete_reason else []
+                self._unread += [f"{item.item}: {item.message}" for item in answer.errors]
+                self._reason = answer.incomplete_reason or self._reason
                 for message in answer.runs:
                     if self.limit and given == self.limit:
                         self.more = True
