@@ -40,11 +40,13 @@ class Run(RunAttributes):
     object only, until `update()`. Attributes may be written in camelCase too (`run.displayName`).
     """
 
+    # Of the class, as most runs of a long list are never asked.
+    _sweep: Sweep | None = None
+    _sweep_known = False
+
     def __init__(self, session: Session, message: runs_pb2.Run, freshness: Freshness) -> None:
         super().__init__(session, message, freshness)
         self._summary = Summary(self)
-        self._sweep: Sweep | None = None
-        self._sweep_known = False
 
     @property
     def summary(self) -> Summary:
