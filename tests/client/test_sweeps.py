@@ -159,12 +159,14 @@ runs = sweep.runs
 print(len(runs), [run.summary["score"] for run in runs], runs[-1].summary["score"], bool(runs), runs.complete)
 print([run.summary["score"] for run in sorted(runs, key=lambda run: run.summary.get("score", 0), reverse=True)])
 print({{run.sweep_name for run in runs}} == {{sweep.id}}, runs is sweep.runs, sweep.load().runs is runs, runs)
+print(runs.explain().filter_json)
 print(len(api.sweep("{world.empty.name}").runs), pickle.loads(pickle.dumps(sweep)).runs[0] == runs[0])
 """
     ) == [
         "3 [0.5, 0.75, 0.25] 0.25 True True",
         "[0.75, 0.5, 0.25]",
         f"True True False <Runs {world.path}/{world.scored.name} (3 runs)>",
+        f'{{"sweep":"{world.scored.name}"}}',
         "0 True",
     ]
 

@@ -36,7 +36,7 @@ class Query:
     """The caller's ceiling; 0 when there is none."""
     on_error: Literal["raise", "warn"] = "raise"
     sweep: str = ""
-    """The path of a sweep, for its runs; then `filter_json` does not count."""
+    """The path of a sweep, for its runs; `filter_json` then says the same, for `explain`."""
 
 
 @dataclass

@@ -16,6 +16,7 @@ from runtap.run_attributes import Path
 from runtap.run_object import Run
 from runtap.runs import Query, Runs
 from runtap.spellings import BothSpellings
+from runtap.values import json_text
 
 if TYPE_CHECKING:
     from runtap.session import Session
@@ -143,8 +144,12 @@ class Sweep(BothSpellings):
     def runs(self) -> Runs:
         """Its runs, the newest first, fetched when they are looked at; until `load()` always the same sequence."""
         if self._runs is None:
-            path = str(self.path)
-            self._runs = Runs(self._session, Query(project="/".join(self.path[:2]), sweep=path))
+            query = Query(
+                project="/".join(self.path[:2]),
+                filter_json=json_text({"sweep": self.id}),
+                sweep=str(self.path),
+            )
+            self._runs = Runs(self._session, query)
         return self._runs
 
     def best_run(
