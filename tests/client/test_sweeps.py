@@ -294,3 +294,29 @@ run = runs[0]
 print(run.load_full_data() is run, run.load_full_data(force=True).freshness.source)
 """
     ) == ["True upstream"]
+
+
+def test_attributes_ask_nobody_but_those_that_the_page_lists(world: World) -> None:
+    assert world.out(
+        f"""
+from runtap.v1 import daemon_pb2
+def asked():
+    return api.client.call("daemon.GetStatus", daemon_pb2.GetStatusRequest()).calls_total
+sweep, project = api.sweep("{world.scored.name}"), api.project("tuning")
+run = sweep.runs[0]
+for thing in (api, project, sweep, run, sweep.runs, api.runs("tuning"), project.sweeps(), api.projects()):
+    kind, asking = type(thing), []
+    names = [name for name in dir(kind) if isinstance(getattr(kind, name), property)]
+    for name in names:
+        before = asked()
+        getattr(thing, name)
+        if asked() > before + 1:
+            asking.append(name)
+    print(kind.__name__, len(names) > 3, asking)
+"""
+    ) == [
+        *[f"{kind} True []" for kind in ("Api", "Project", "Sweep")],
+        "Run True ['sweep']",
+        *[f"{kind} True []" for kind in ("Runs", "Runs")],
+        *[f"{kind} False []" for kind in ("Sweeps", "Projects")],
+    ]
