@@ -83,7 +83,7 @@ def test_a_table_of_runs_shows_the_newest_fifty_and_says_so(world: World) -> Non
     assert columns(lines[2]) == ["run", "name", "state", "created", "tags", "group"]
     assert columns(lines[3])[:3] == ["run52", "name 52", "running"]
     assert columns(lines[3])[3].endswith(" UTC")
-    assert lines[53:] == ["There are more than these 50; `--limit 0` shows all."]
+    assert lines[53:] == ["50 shown, there are more: `--limit 0` shows all"]
     assert len(world.runtap("runs", "many", "--limit", "53").out.splitlines()) == 56
     assert len(world.runtap("runs", "local/many", "-n", "0").out.splitlines()) == 56
 

@@ -104,7 +104,7 @@ def print_runs(stream: RunStream, columns: Sequence[Column], title: str = "", if
         return
     print_table(title or f"runs of {place}", *run_columns.filled(columns, rows))
     if stream.more:
-        click.echo(f"There are more than these {len(rows)}; `--limit 0` shows all.")
+        click.echo(f"{len(rows)} shown, there are more: `--limit 0` shows all")
 
 
 def _selected(stream: RunStream, columns: Sequence[Column]) -> Iterator[dict[str, Any]]:
