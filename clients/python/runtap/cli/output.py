@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
-_UNBOUNDED = 100_000
 
 
 def json_option(command: F) -> F:
@@ -57,8 +56,9 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for text in texts:
         table.add_row(*text)
     console = Console(highlight=False)
-    if not console.is_terminal:  # a pipe has no width: cut nothing
-        console.width = _UNBOUNDED
+    if not console.is_terminal:  # a pipe has no width: fold nothing
+        roomy = console.options.update(max_width=10_000)
+        console.width = max(80, console.measure(table, options=roomy).maximum)
     console.print()
     console.print(table)
 
