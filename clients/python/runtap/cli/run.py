@@ -69,7 +69,7 @@ def as_dict(run: Run) -> dict[str, Any]:
 
 def print_run(run: Run, above: dict[str, object] | None = None) -> None:
     """A run for people; `above` goes before everything else that is told of it."""
-    click.echo(f"{text(run.name)} ({run.state})")
+    click.echo(f"{text(run.name) or run.id} ({run.state or 'state unknown'})")
     seconds = run.summary_metrics.get("_runtime")
     pairs = {
         **(above or {}),
