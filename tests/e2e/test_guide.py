@@ -5,6 +5,9 @@ Everything they read was logged by the real SDK: runs of an experiment, and a sw
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -78,3 +81,22 @@ def test_what_was_logged_is_what_is_read(told: dict[str, Any], logged: Any) -> N
     assert ours["23"] == [logged["commit"]] * 6
     assert ours["sweep of a run"] == [None] * 3 + [logged["sweep"]] * 3
     assert third not in ours["2, which"]
+
+
+def command(world: World, *words: str) -> Any:
+    """What a command prints as JSON."""
+    line = [sys.executable, "-m", "runtap", *words, "--json"]
+    done = subprocess.run(line, env=world.env, capture_output=True, text=True, timeout=50, check=True)
+    return json.loads(done.stdout)
+
+
+def test_the_command_line_tells_the_same(world: World, told: dict[str, Any], logged: Any) -> None:
+    theirs = told["wandb"]
+    found = command(world, "runs", world.path(PROJECT), "--order", "+created_at")
+    assert [{name: run[name] for name in ("name", "config", "summary")} for run in found] == theirs["1"]
+    assert [run["sweep_name"] for run in found] == theirs["sweep_name"]
+    assert [run["commit"] for run in found] == theirs["23"]
+    best = command(world, "best-run", f"{world.path(PROJECT)}/{logged['sweep']}")
+    assert [best["run"]["id"], best["run"]["name"], best["run"]["config"], best["value"]] == theirs["18"]
+    sweep = command(world, "sweep", f"{world.path(PROJECT)}/{logged['sweep']}")
+    assert [sweep["config"], sweep["name"], sweep["state"], sweep["url"]] == theirs["sweep of the best"]
