@@ -44,7 +44,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for text in texts:
         table.add_row(*text)
     console = Console(highlight=False)
-    if not console.is_terminal:  # a pipe has no width: cut nothing
-        console.width = max(80, console.measure(table).maximum)
+    if not console.is_terminal:  # a pipe has no width: fold nothing
+        roomy = console.options.update(max_width=10_000)
+        console.width = max(80, console.measure(table, options=roomy).maximum)
     console.print()
     console.print(table)
