@@ -133,26 +133,52 @@ def test_only_what_was_long_unused_goes(world: World, start: Callable[..., Daemo
     assert failing(lambda: world.get("r0001", options=options(cache_only=True))).reason == "NOT_IN_CACHE"
 
 
-@pytest.mark.parametrize("judged_here", [False, True])
-def test_an_old_list_that_names_dropped_runs_is_still_whole(
-    world: World, start: Callable[..., Daemon], judged_here: bool
-) -> None:
-    world.add_runs(30, config={"lr": {"value": 1}})
-    query = {"filter_json": '{"config.a.b.value": null}'} if judged_here else {}
-    names = listed(world, **query)
-    assert len(names) == 30
+def without(world: World, first: int, last: int, start: Callable[..., Daemon]) -> World:
+    """A new daemon over a cache that has dropped these runs, and no list that names them."""
     eventually(lambda: kept(world) == 30, "all is written")
     world.daemon.end()
     with sqlite3.connect(folder(world) / "records.db") as database:
         for table, column in (("records", "storage_id"), ("uses", "name")):
-            database.execute(
-                f"DELETE FROM {table} WHERE {column} BETWEEN 'storage-r0007' AND 'storage-r0019'"
-            )
+            query = f"DELETE FROM {table} WHERE {column} BETWEEN ? AND ?"
+            database.execute(query, (f"storage-r{first:04}", f"storage-r{last:04}"))
     database.close()
-    world = restarted(world, start)
-    lasting = options(max_age=Duration(seconds=3600))
-    assert listed(world, options=lasting, **query) == names
-    assert kept(world) == 30, "what was read again is kept"
+    return restarted(world, start)
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "runs came", "runs went"])
+@pytest.mark.parametrize("query", [{}, {"filter_json": '{"config.a.b.value": null}'}])
+def test_an_old_list_that_names_dropped_runs_is_still_whole(
+    world: World, start: Callable[..., Daemon], query: dict[str, str], meanwhile: str
+) -> None:
+    world.add_runs(30, config={"lr": {"value": 1}})
+    names = listed(world, **query)
+    assert len(names) == 30
+    world = without(world, 7, 19, start)
+    if meanwhile == "runs came":
+        world.add_runs(8, "new")
+    elif meanwhile == "runs went":
+        for i in range(24, 30):
+            del world.server.projects[ENTITY, PROJECT][f"r{i:04}"]
+    found: list[str] = []
+    for page in world.pages(page_size=12, options=options(max_age=Duration(seconds=3600)), **query):
+        assert page.incomplete_reason == ""
+        found += [run.run_id for run in page.runs]
+    assert found == names
+    for i in (7, 19):
+        world.get(f"r{i:04}", options=options(cache_only=True))  # what was read again is kept
+
+
+def test_without_asking_the_server_dropped_runs_are_said_to_be_just_that(
+    world: World, start: Callable[..., Daemon]
+) -> None:
+    world.add_runs(30)
+    names = listed(world)
+    world = without(world, 7, 19, start)
+    pages = list(world.pages(page_size=12, options=options(cache_only=True)))
+    assert [run.run_id for page in pages for run in page.runs] == names[:10] + names[23:]
+    said = "13 of the listed runs are not in the cache, and the server was not to be asked"
+    assert [page.incomplete_reason for page in pages if page.incomplete_reason] == [said]
+    assert listed(world, options=options(max_age=Duration(seconds=3600))) == names, "others may ask"
 
 
 def test_readers_of_a_list_do_not_notice_that_it_is_pruned(world: World) -> None:
