@@ -12,11 +12,22 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from runtap.v1 import accounts_pb2, daemon_pb2, daemon_pb2_grpc, runs_pb2
+from runtap.v1 import (
+    accounts_pb2,
+    common_pb2,
+    daemon_pb2,
+    daemon_pb2_grpc,
+    projects_pb2,
+    projects_pb2_grpc,
+    runs_pb2,
+    sweeps_pb2,
+    sweeps_pb2_grpc,
+)
 from tests.support.daemon import Daemon, eventually
 from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, login, make_world, options
 from tests.support.upstream import ENTITY, KEY, ScriptedUpstream
 from tests.support.upstream_faults import Status
+from tests.support.upstream_sweeps import SweepingUpstream
 
 MIB = 2**20
 OTHER_KEY = "canary0scripted0key0of0the0other0user0000"
@@ -179,6 +190,50 @@ def test_without_asking_the_server_dropped_runs_are_said_to_be_just_that(
     said = "13 of the listed runs are not in the cache, and the server was not to be asked"
     assert [page.incomplete_reason for page in pages if page.incomplete_reason] == [said]
     assert listed(world, options=options(max_age=Duration(seconds=3600))) == names, "others may ask"
+
+
+def test_projects_and_sweeps_are_told_without_the_server_after_a_restart(
+    start: Callable[..., Daemon],
+) -> None:
+    with SweepingUpstream() as server:
+        world = make_world(server, start)
+        server.add_project(ENTITY, PROJECT, description="eyes")
+        server.add_sweep(ENTITY, PROJECT, "s1", config="method: grid\nmetric: {name: loss, goal: minimize}")
+        before = _small_answers(world)
+        assert {answer.freshness.source for answer in before} == {common_pb2.FRESHNESS_SOURCE_UPSTREAM}
+        asked = server.count()
+        world = restarted(world, start)
+        logged_in = server.count()
+        after = _small_answers(world, options=options(cache_only=True))
+        assert {answer.freshness.source for answer in after} == {common_pb2.FRESHNESS_SOURCE_DISK}
+        again = _small_answers(world, options=options(cache_only=True))
+        assert {answer.freshness.source for answer in again} == {common_pb2.FRESHNESS_SOURCE_MEMORY}
+        assert asked > 0
+        assert server.count() == logged_in
+        for old, new in zip(before, after, strict=True):
+            assert new.freshness.fetched_at == old.freshness.fetched_at
+            for answer in (old, new):
+                answer.ClearField("freshness")
+            assert new == old
+        prune(world)
+        world = restarted(world, start)
+        assert (
+            failing(lambda: _small_answers(world, options=options(cache_only=True))).reason == "NOT_IN_CACHE"
+        )
+
+
+def _small_answers(world: World, **fields: Any) -> list[Any]:
+    projects, sweeps = (
+        projects_pb2_grpc.ProjectServiceStub(world.channel()),
+        sweeps_pb2_grpc.SweepServiceStub(world.channel()),
+    )
+    name = f"{ENTITY}/{PROJECT}"
+    return [
+        projects.ListProjects(projects_pb2.ListProjectsRequest(**fields), timeout=DEADLINE_S),
+        projects.GetProject(projects_pb2.GetProjectRequest(path=name, **fields), timeout=DEADLINE_S),
+        sweeps.ListSweeps(sweeps_pb2.ListSweepsRequest(project=name, **fields), timeout=DEADLINE_S),
+        sweeps.GetSweep(sweeps_pb2.GetSweepRequest(path=f"{name}/s1", **fields), timeout=DEADLINE_S),
+    ]
 
 
 def test_readers_of_a_list_do_not_notice_that_it_is_pruned(world: World) -> None:

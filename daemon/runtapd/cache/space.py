@@ -18,14 +18,21 @@ ALWAYS = 2**62
 _SLICE_PAGES = 512
 _OLDEST = """
 SELECT u.name, r.storage_id IS NOT NULL,
-  ifnull(length(r.body), 0) + ifnull(length(a.runs), 0)
+  ifnull(length(r.body), 0) + ifnull(length(a.runs), 0) + ifnull(length(s.body), 0)
   + (SELECT ifnull(sum(length(d.body)), 0) FROM documents AS d WHERE d.storage_id = u.name)
 FROM (SELECT name, used_in FROM uses WHERE used_in < ? ORDER BY used_in, name LIMIT ?) AS u
 LEFT JOIN records AS r ON r.storage_id = u.name
 LEFT JOIN answers AS a ON a.key = u.name
+LEFT JOIN small_answers AS s ON s.key = u.name
 ORDER BY u.used_in, u.name
 """
-_PLACES = (("records", "storage_id"), ("documents", "storage_id"), ("answers", "key"), ("uses", "name"))
+_PLACES = (
+    ("records", "storage_id"),
+    ("documents", "storage_id"),
+    ("answers", "key"),
+    ("small_answers", "key"),
+    ("uses", "name"),
+)
 
 
 @dataclass(frozen=True, slots=True)

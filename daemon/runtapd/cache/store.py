@@ -175,8 +175,25 @@ class RecordStore:
         listed = tuple((i, c) for i, c in json.loads(runs))
         return StoredAnswer(key, fetched_at, whole_at, bool(versioned), total, incomplete, listed)
 
+    def put_small(self, key: str, fetched_at: float, body: str) -> None:
+        """Keeps an answer that is no list of runs."""
+        with transaction(self._db):
+            self._db.execute("INSERT OR REPLACE INTO small_answers VALUES (?, ?, ?)", (key, fetched_at, body))
+            self._used(key, fetched_at)
+
+    def small(self, key: str) -> tuple[float, str] | None:
+        """Returns when such an answer was fetched, and what it was."""
+        row = self._db.execute("SELECT fetched_at, body FROM small_answers WHERE key = ?", (key,)).fetchone()
+        return tuple(row) if row else None
+
+    def remove_small(self, key: str) -> None:
+        """Forgets such an answer."""
+        with transaction(self._db):
+            self._db.execute("DELETE FROM small_answers WHERE key = ?", (key,))
+            self._db.execute("DELETE FROM uses WHERE name = ?", (key,))
+
     def counts(self) -> tuple[int, int]:
-        """Returns the numbers of records and answers."""
+        """Returns the numbers of records and of lists of them."""
         records = self._db.execute("SELECT count(*) FROM records").fetchone()[0]
         answers = self._db.execute("SELECT count(*) FROM answers").fetchone()[0]
         return records, answers

@@ -35,6 +35,7 @@ CREATE TABLE answers (
   key TEXT PRIMARY KEY, fetched_at REAL NOT NULL, whole_at REAL NOT NULL, versioned INTEGER NOT NULL, total INTEGER,
   incomplete TEXT NOT NULL, runs TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE small_answers (key TEXT PRIMARY KEY, fetched_at REAL NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE uses (name TEXT PRIMARY KEY, used_in INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX uses_by_time ON uses (used_in);
 """

@@ -118,7 +118,11 @@ class Partitions:
             # Own writes may have ended before this cache was there to hear of it: after a restart, say.
             cache.floor = self._last_settled_at(account.account_id)
             partition = Partition(
-                account, cache, Flights(self.clock), Flights(self.clock), SmallAnswers(self.clock)
+                account,
+                cache,
+                Flights(self.clock),
+                Flights(self.clock),
+                SmallAnswers(self.clock, self.quota.disk(account.account_id)),
             )
             self._partitions[account.account_id] = partition
         partition.account = account
