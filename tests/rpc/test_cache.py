@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -248,6 +249,26 @@ def test_readers_of_a_list_do_not_notice_that_it_is_pruned(world: World) -> None
         if not token:
             break
     assert found == [f"r{i:04}" for i in reversed(range(300))]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_reader_of_a_document_goes_on_when_it_is_pruned_unless_it_changed(
+    world: World, changed: bool
+) -> None:
+    text = json.dumps({f"k{i}": "x" * 1000 for i in range(20_000)})
+    world.server.add_run(ENTITY, PROJECT, "r1", summary=text)
+    listed(world)
+    eventually(lambda: kept(world) == 1, "all is written")
+    request = runs_pb2.ReadDocumentRequest(path=f"{ENTITY}/{PROJECT}/r1", document=runs_pb2.DOCUMENT_SUMMARY)
+    call = world.runs().ReadDocument(request, timeout=DEADLINE_S)
+    found = next(call).data
+    if changed:
+        world.server.add_run(ENTITY, PROJECT, "r1", summary=text.replace("x", "y"))
+    prune(world)
+    if changed:
+        assert failing(lambda: list(call)).reason == "WRITE_CONFLICT"
+    else:
+        assert found + b"".join(answer.data for answer in call) == text.encode()
 
 
 def test_accounts_are_pruned_apart_or_together(world: World) -> None:

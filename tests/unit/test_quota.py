@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -271,6 +272,22 @@ def test_runs_with_unsent_writes_stay(house: House) -> None:
 
     house.live(story, limit=2 * MIB)
     assert house.kept() == ["r000"]
+
+
+def test_an_account_that_is_logged_out_meanwhile_does_not_come_back(house: House) -> None:
+    async def story(quota: Quota) -> None:
+        await filled_hourly(house, quota, 2, "a")
+        await filled_hourly(house, quota, 20, "b")
+
+        def logs_out(account: str) -> list[tuple[str, str, str]]:
+            shutil.rmtree(house.folder / "b", ignore_errors=True)
+            return []
+
+        quota._unsent = logs_out
+        await quota.prune("", 2 * 64 * 1024, None)
+
+    house.live(story)
+    assert not (house.folder / "b").exists()
 
 
 def test_lists_go_too_and_own_writes_leave_nothing_of_them(house: House) -> None:

@@ -8,7 +8,6 @@ turn in between. Runs that the journal has writes for stay.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -90,8 +89,7 @@ class Quota:
         """Ends what is under way and closes all disks."""
         if self._look is not None:
             self._look.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._look
+            await asyncio.gather(self._look, return_exceptions=True)
         for account_id in list(self._disks):
             await self.release(account_id)
 
@@ -114,6 +112,8 @@ class Quota:
     async def _shrink(self, allowed: Mapping[str, int], unused_since: float | None = None) -> _Swept:
         swept = _Swept()
         for account_id, keep in allowed.items():
+            if not tables.exists(self._folder / account_id):
+                continue  # logged out meanwhile: its folder must not come back
             try:
                 await self._shrink_one(swept, account_id, keep, unused_since)
             except faults.DiskFull as fault:

@@ -98,7 +98,7 @@ class RecordStore:
         kept = dict(self._db.execute(query, (record.storage_id,)).fetchall())
         for kind, text in record.documents.items():
             body = text.encode()
-            digest = hashlib.blake2b(body, digest_size=16).digest()
+            digest = digest_of(body)
             if kept.pop(int(kind), None) != digest:  # megabytes that did not change are not written again
                 self._db.execute(
                     "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)",
@@ -206,6 +206,11 @@ class RecordStore:
 
     def _used(self, name: str, at: float) -> None:
         self._db.execute("INSERT OR REPLACE INTO uses VALUES (?, ?)", (name, minute_of(at)))
+
+
+def digest_of(body: bytes) -> bytes:
+    """Names the text of a document."""
+    return hashlib.blake2b(body, digest_size=16).digest()
 
 
 _NAMES = [name.strip() for name in _COLUMNS.split(",")]
