@@ -290,6 +290,18 @@ def test_an_account_that_is_logged_out_meanwhile_does_not_come_back(house: House
     assert not (house.folder / "b").exists()
 
 
+def test_a_large_write_leaves_no_large_log(house: House) -> None:
+    async def story(quota: Quota) -> None:
+        cache = house.cache(quota)
+        await house.fill(cache, *(a_run(i, 2000) for i in range(10)))
+        for i in range(3):
+            await house.fill(cache, a_run(20 + i))
+            await settled(quota)
+        assert (house.folder / "a" / "records.db-wal").stat().st_size < 6 * MIB
+
+    house.live(story)
+
+
 def test_lists_go_too_and_own_writes_leave_nothing_of_them(house: House) -> None:
     def answer(key: str) -> StoredAnswer:
         return StoredAnswer(key, house.now, house.now, True, 1, "", (("storage-r000", "c"),))

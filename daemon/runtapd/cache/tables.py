@@ -16,6 +16,7 @@ from runtapd.failpoints import failpoint
 
 FORMAT = 3
 NAME = "records.db"
+_LOG_BYTES = 4 * 2**20
 BROKEN = (sqlite3.Error, OSError, faults.DiskFull)
 """What a method raises when the disk does not do what it should."""
 _SCHEMA = """
@@ -57,6 +58,9 @@ def opened(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")  # a cache may lose its last moments, never its sense
         db.execute("PRAGMA secure_delete = OFF")  # dropping megabytes must not write megabytes of zeros
+        db.execute(
+            f"PRAGMA journal_size_limit = {_LOG_BYTES}"
+        )  # one large write must not leave a large log for good
         if version == 0:
             db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
     except sqlite3.DatabaseError:
