@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import runtapd
+from runtapd.cache.eviction import default_limit
 from runtapd.cache.policy import SoftLimits
 from runtapd.history import encode
 from runtapd.journal import Journal
@@ -96,19 +98,11 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
         learn=learn,
     )
     sealer = Sealer.from_folder(settings.state_dir)
-    limits = SoftLimits(settings.fresh_running_s, settings.fresh_list_s, settings.fresh_finished_s)
     journal = Journal(
         settings.state_dir / "journal.db", clock=time.time, new_id=lambda: secrets.token_hex(12)
     )
     await journal.open()
-    partitions = Partitions(
-        accounts,
-        settings.state_dir / "cache",
-        memory_bytes=settings.memory_cache_bytes,
-        limits=limits,
-        clock=time.time,
-        last_settled_at=journal.last_settled_at,
-    )
+    partitions = _build_partitions(settings, accounts, journal)
     writes = Writes(journal, accounts, partitions, chance=random.random)
     accounts.on_login = writes.unblock
     overlay = Overlay(journal.open_patches)
@@ -140,6 +134,23 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
         threads=threads,
         # Not at once: whoever starts a daemon waits for its first answer.
         warm_up=asyncio.get_running_loop().call_later(WARM_UP_AFTER_S, threads.submit, encode.load),
+    )
+
+
+def _build_partitions(settings: Settings, accounts: Accounts, journal: Journal) -> Partitions:
+    limits = SoftLimits(settings.fresh_running_s, settings.fresh_list_s, settings.fresh_finished_s)
+    return Partitions(
+        accounts,
+        settings.state_dir / "cache",
+        cache_limit_bytes=settings.cache_limit_bytes
+        or default_limit(shutil.disk_usage(settings.state_dir).total),
+        unsent=lambda account_id: [
+            (entry.entity, entry.project, entry.run_id) for entry in journal.open_entries(account_id)
+        ],
+        memory_bytes=settings.memory_cache_bytes,
+        limits=limits,
+        clock=time.time,
+        last_settled_at=journal.last_settled_at,
     )
 
 
@@ -184,11 +195,25 @@ class PartVitals:
     def cache_misses(self) -> int:
         return sum(partition.misses for partition in self.partitions.all())
 
+    def cache_limit(self) -> int:
+        return self.partitions.quota.limit_bytes
+
     async def cache_usage(self) -> Sequence[CacheVitals]:
+        quota = self.partitions.quota
+        sizes = await quota.sizes()
+        on_disk = {account_id: await quota.counts(account_id) for account_id in sizes}
         return [
-            CacheVitals(partition.account.account_id, *await partition.cache.usage())
-            for partition in self.partitions.all()
+            CacheVitals(
+                account_id,
+                *on_disk.get(account_id, (0, 0)),
+                disk_bytes=sizes.get(account_id, 0),
+                memory_bytes=self.partitions.memory_bytes(account_id),
+            )
+            for account_id in sorted({*sizes, *(account.account_id for account in self.accounts.all())})
         ]
+
+    async def prune(self, account_id: str, keep_bytes: int, unused_since: float | None) -> int:
+        return await self.partitions.quota.prune(account_id, keep_bytes, unused_since)
 
     async def flush(self, account_id: str) -> float:
         return self.partitions.flush(account_id)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
-_GIB = 1024**3
 _MIB = 1024**2
+_SMALLEST_CACHE_LIMIT = _MIB
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 class SettingsError(ValueError):
@@ -37,7 +38,8 @@ class Settings:
     log_level: str = "info"
     idle_exit_s: float = 1800.0
     """The daemon ends after so long without use; 0 means never."""
-    cache_limit_bytes: int = 5 * _GIB
+    cache_limit_bytes: int | None = None
+    """What the caches of all accounts together may take on disk; None: 5 GiB or a tenth of the disk."""
     memory_cache_bytes: int = 256 * _MIB
     fresh_running_s: float = 5.0
     """How long a running run is served without asking the server again."""
@@ -63,6 +65,9 @@ class Settings:
             raise SettingsError(
                 f"idle_exit_s is {self.idle_exit_s}; it must be 0 (never) or a number of seconds"
             )
+        limit = self.cache_limit_bytes
+        if limit is not None and limit < _SMALLEST_CACHE_LIMIT:
+            raise SettingsError(f"cache_limit_bytes is {limit}; it must be at least {_SMALLEST_CACHE_LIMIT}")
         for name in ("max_open_calls_per_client", "max_streams_per_client", "upstream_threads"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -86,6 +91,7 @@ class Settings:
             start_reason=start_reason,
             log_level=(env.get("RUNTAP_LOG_LEVEL") or "info").lower(),
             idle_exit_s=_seconds(env, "RUNTAP_IDLE_EXIT_S", cls.idle_exit_s),
+            cache_limit_bytes=_bytes(env, "RUNTAP_CACHE_LIMIT", _SMALLEST_CACHE_LIMIT),
             max_open_calls_per_client=_count(env, "RUNTAP_MAX_OPEN_CALLS", cls.max_open_calls_per_client),
             max_streams_per_client=_count(env, "RUNTAP_MAX_STREAMS", cls.max_streams_per_client),
             failpoint=env.get("RUNTAP_FAILPOINT", ""),
@@ -146,3 +152,14 @@ def _count(env: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise SettingsError(f"{name} is {text!r}; it must be a whole number from 1, such as {default}")
     return int(text)
+
+
+def _bytes(env: Mapping[str, str], name: str, smallest: int) -> int | None:
+    text = env.get(name, "").strip()
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.lower(), re.ASCII)
+    value = int(float(match[1]) * _UNITS[match[2]]) if match else -1
+    if not smallest <= value < 2**63:
+        raise SettingsError(f"{name} is {text!r}; it must be a size of at least 1M, such as 500M or 5G")
+    return value

@@ -16,6 +16,8 @@ COMMANDS = (
     "status",
     "logs",
     "flush",
+    "cache",
+    "cache prune",
     "login",
     "logout",
     "whoami",

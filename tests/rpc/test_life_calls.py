@@ -79,7 +79,7 @@ def _unstable_methods() -> list[str]:
 
 def test_what_is_not_built_yet_says_so(daemon: Daemon) -> None:
     methods = _unstable_methods()
-    assert "/runtap.v1.DaemonService/PruneCache" in methods
+    assert "/runtap.v1.FileService/ListFiles" in methods
     for method in methods:
         failure = _call(daemon.bare_channel(), method, daemon.metadata())
         assert (failure.code, failure.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED"), method
@@ -241,7 +241,7 @@ def test_the_log_has_a_line_per_call_and_no_secret(daemon: Daemon) -> None:
 def test_cache_flush_and_usage_answer(daemon: Daemon) -> None:
     stub = rpc.DaemonServiceStub(daemon.channel())
     assert stub.FlushCache(pb.FlushCacheRequest()).not_before.seconds > 0
-    assert stub.GetCacheUsage(pb.GetCacheUsageRequest()).limit_bytes == 5 * 1024**3
+    assert 0 < stub.GetCacheUsage(pb.GetCacheUsageRequest()).limit_bytes <= 5 * 1024**3
 
 
 def test_health_knows_every_service(daemon: Daemon) -> None:

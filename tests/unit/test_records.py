@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pytest
 
+from runtapd.cache.disk import Disk
 from runtapd.cache.records import RecordCache
 from runtapd.cache.store import RecordStore, StoredAnswer
 from runtapd.model import encode
@@ -42,11 +43,12 @@ class Life:
 
     def run(self, what: Callable[[RecordCache], Awaitable[T]], *, memory: int = 2**24) -> T:
         async def lived() -> T:
-            cache = RecordCache(self.folder, app_url="https://x", memory_bytes=memory, clock=self.clock)
+            disk = Disk(self.folder, clock=self.clock)
+            cache = RecordCache(disk, app_url="https://x", memory_bytes=memory, clock=self.clock)
             try:
                 return await what(cache)
             finally:
-                await cache.close()
+                await disk.close()
 
         return asyncio.run(lived())
 
@@ -218,7 +220,7 @@ def test_a_damaged_file_is_begun_anew(life: Life, damage: str) -> None:
     async def story(cache: RecordCache) -> int:
         await cache.by_path("team/vision/r0")
         await life.fetched(cache, make_run())
-        return (await cache.usage())[0]
+        return (await cache._disk.read(RecordStore.counts, (0, 0)))[0]
 
     assert life.run(story) >= 0
     assert life.run(story) == 1, "from then on it is kept again"
@@ -244,7 +246,7 @@ def test_reads_are_answered_without_a_disk(life: Life, trouble: str) -> None:
         cache.keep_answer(StoredAnswer("k", 1.0, 1.0, True, 1, "", ()))
         cache.forget("storage-r1")
         await cache.stored_answer("k")
-        await cache.usage()
+        assert len(await cache._disk.read(RecordStore.counts, (0, 0))) == 2
 
     life.run(story)
 
@@ -255,7 +257,7 @@ def _no_more_pages(store: RecordStore) -> None:
 
 def test_closed_means_memory_only(life: Life) -> None:
     async def story(cache: RecordCache) -> bool:
-        await cache.close()
+        await cache._disk.close()
         await life.fetched(cache, make_run())
         cache.bump(PATH)
         return await cache.by_path(PATH) is not None

@@ -60,11 +60,33 @@ def test_the_environment_is_read() -> None:
         ("RUNTAP_LOG_LEVEL", "loud"),
         ("RUNTAP_MAX_OPEN_CALLS", "many"),
         ("RUNTAP_MAX_STREAMS", "0"),
+        ("RUNTAP_CACHE_LIMIT", "plenty"),
+        ("RUNTAP_CACHE_LIMIT", "-5G"),
+        ("RUNTAP_CACHE_LIMIT", "0"),
+        ("RUNTAP_CACHE_LIMIT", "1000K"),
+        ("RUNTAP_CACHE_LIMIT", "10 %"),
+        ("RUNTAP_CACHE_LIMIT", "99999999T"),
     ],
 )
 def test_a_value_without_sense_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=value):
         Settings.from_environment({"RUNTAP_HOME": "/h", name: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("", None),
+        ("500M", 500 * 2**20),
+        ("5g", 5 * 2**30),
+        ("1.5 GiB", 3 * 2**29),
+        ("2TB", 2 * 2**40),
+        ("1048576", 2**20),
+    ],
+)
+def test_the_limit_of_the_cache_is_a_size(text: str, size: int | None) -> None:
+    settings = Settings.from_environment({"RUNTAP_HOME": "/h", "RUNTAP_CACHE_LIMIT": text})
+    assert settings.cache_limit_bytes == size
 
 
 def test_settings_do_not_change() -> None:

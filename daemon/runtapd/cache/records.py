@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from cachetools import LRUCache
 
@@ -39,7 +38,7 @@ class Held:
 class RecordCache:
     """The runs one account has seen."""
 
-    def __init__(self, folder: Path, *, app_url: str, memory_bytes: int, clock: Callable[[], float]) -> None:
+    def __init__(self, disk: Disk, *, app_url: str, memory_bytes: int, clock: Callable[[], float]) -> None:
         self._app_url = app_url
         self._clock = clock
         self._memory: LRUCache[str, Record] = LRUCache(
@@ -47,7 +46,7 @@ class RecordCache:
         )
         self._ids: dict[str, str] = {}
         self._revisions: dict[str, int] = {}
-        self._disk = Disk(folder)
+        self._disk = disk
         self._generation = 0
         self._written: dict[str, _OwnWrite] = {}
         self.floor = 0.0
@@ -166,10 +165,14 @@ class RecordCache:
         """Returns the record of `entity/project/run_id`, from memory or disk."""
         record = self._memory.get(self._ids.get(path, ""))
         if record is not None:
+            self._disk.used([record.storage_id])
             return Held(record)
         entity, project, run_id = path.split("/", 2)
         found = await self._disk.read(lambda store: store.by_path(entity, project, run_id), None)
-        return self._held(found) if found else None
+        if found is None:
+            return None
+        self._disk.used([found.storage_id])
+        return self._held(found)
 
     def latest(self, record: Record) -> Record:
         """Returns this record, or a newer one of the same run if memory has it."""
@@ -184,6 +187,7 @@ class RecordCache:
             nothing: list[Record] = []
             for record in await self._disk.read(lambda store: store.by_ids(missing), nothing):
                 found[record.storage_id] = self._held(record)
+        self._disk.used(found)
         return found
 
     def _held(self, record: Record) -> Held:
@@ -215,23 +219,20 @@ class RecordCache:
 
     async def stored_answer(self, key: str) -> StoredAnswer | None:
         """Returns a complete list from disk."""
+        self._disk.used([key])
         return await self._disk.read(lambda store: store.answer(key), None)
 
     # Care
 
-    async def usage(self) -> tuple[int, int, int, int]:
-        """Returns records, answers, bytes on disk, bytes in memory."""
-        records, answers, disk = await self._disk.read(RecordStore.usage, (0, 0, 0))
-        return records, answers, disk, int(self._memory.currsize)
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes held in memory."""
+        return int(self._memory.currsize)
 
     def flush(self) -> float:
         """Lets nothing fetched before now be used without asking the server; returns now."""
         self.floor = self._clock()
         return self.floor
-
-    async def close(self) -> None:
-        """Writes what is still to be written and closes the disk; from then on there is memory only."""
-        await self._disk.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,44 +1,24 @@
 """Records and answers on disk: one `records.db` per account, disposable, used from one thread of its own.
 
-The file may be deleted at any time; a damaged or foreign one is dropped and begun anew. Documents too large for a
-message lie in a table of their own, so that a run is read without them and they are read in pieces.
+The file itself is `tables.py`'s, the space it takes `space.py`'s. Documents too large for a message lie in a table of
+their own, so that a run is read without them and they are read in pieces.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtapd import faults
+from runtapd.cache import tables
+from runtapd.cache.eviction import minute_of
+from runtapd.cache.space import Space
+from runtapd.cache.tables import transaction
 from runtapd.model.run import DocumentKind, Record
 
-FORMAT = 3
-BROKEN = (sqlite3.Error, OSError, faults.DiskFull)
-"""What a method raises when the disk does not do what it should."""
-_SCHEMA = """
-CREATE TABLE records (
-  storage_id TEXT PRIMARY KEY, entity TEXT NOT NULL, project TEXT NOT NULL, run_id TEXT NOT NULL,
-  state TEXT NOT NULL, etag TEXT NOT NULL, revision INTEGER NOT NULL, fetched_at REAL NOT NULL,
-  checked_at REAL NOT NULL, sign TEXT NOT NULL, updated_at TEXT, heartbeat_at TEXT, history_line_count INTEGER,
-  last_step INTEGER, oversize TEXT NOT NULL,
-  body BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX records_by_path ON records (entity, project, run_id);
-CREATE TABLE documents (
-  storage_id TEXT NOT NULL, kind INTEGER NOT NULL, digest BLOB NOT NULL, body BLOB NOT NULL,
-  PRIMARY KEY (storage_id, kind)
-);
-CREATE TABLE answers (
-  key TEXT PRIMARY KEY, fetched_at REAL NOT NULL, whole_at REAL NOT NULL, versioned INTEGER NOT NULL, total INTEGER,
-  incomplete TEXT NOT NULL, runs TEXT NOT NULL
-) WITHOUT ROWID;
-"""
 _COLUMNS = (
     "storage_id, entity, project, run_id, state, etag, revision, fetched_at, checked_at, sign,"
     " updated_at, heartbeat_at, history_line_count, last_step, oversize, body"
@@ -65,26 +45,15 @@ class RecordStore:
     """One account's records on disk. Every method blocks; call them from the store's one thread."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "records.db"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._db = self._open()
+            self._db = tables.opened(folder / tables.NAME)
         except sqlite3.DatabaseError as error:
-            if not is_damage(error):
+            if not tables.is_damage(error):
                 raise  # a full disk does not make what lies here bad
-            self.discard(folder)
-            self._db = self._open()
-
-    @staticmethod
-    def discard(folder: Path) -> None:
-        """Removes what cannot be used, so that there is room for what can."""
-        for suffix in ("", "-wal", "-shm"):
-            (folder / f"records.db{suffix}").unlink(missing_ok=True)
-
-    @staticmethod
-    def exists(folder: Path) -> bool:
-        """True while the file is where it was made."""
-        return (folder / "records.db").exists()
+            tables.discard(folder)
+            self._db = tables.opened(folder / tables.NAME)
+        self.space = Space(self._db)
 
     def close(self) -> None:
         """Closes the file."""
@@ -108,7 +77,7 @@ class RecordStore:
 
     def put(self, records: Iterable[Record]) -> None:
         """Keeps these records and their oversize documents, replacing older ones."""
-        with self._transaction():
+        with transaction(self._db):
             for record in records:
                 # A run that was deleted and made again under its old path has a new storage id.
                 former = self._db.execute(
@@ -122,13 +91,14 @@ class RecordStore:
                     f"INSERT OR REPLACE INTO records ({_COLUMNS}) VALUES ({_MARKS})", _row(record)
                 )
                 self._put_documents(record)
+                self._used(record.storage_id, record.fetched_at)
 
     def _put_documents(self, record: Record) -> None:
         query = "SELECT kind, digest FROM documents WHERE storage_id = ?"
         kept = dict(self._db.execute(query, (record.storage_id,)).fetchall())
         for kind, text in record.documents.items():
             body = text.encode()
-            digest = hashlib.blake2b(body, digest_size=16).digest()
+            digest = digest_of(body)
             if kept.pop(int(kind), None) != digest:  # megabytes that did not change are not written again
                 self._db.execute(
                     "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)",
@@ -141,19 +111,20 @@ class RecordStore:
 
     def check(self, storage_ids: Sequence[str], at: float) -> None:
         """Notes when these runs were last found unchanged."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.executemany(
                 "UPDATE records SET checked_at = ? WHERE storage_id = ?", [(at, i) for i in storage_ids]
             )
 
     def remove(self, storage_id: str) -> None:
         """Forgets a run."""
-        with self._transaction():
+        with transaction(self._db):
             self._delete(storage_id)
 
     def _delete(self, storage_id: str) -> None:
         self._db.execute("DELETE FROM records WHERE storage_id = ?", (storage_id,))
         self._db.execute("DELETE FROM documents WHERE storage_id = ?", (storage_id,))
+        self._db.execute("DELETE FROM uses WHERE name = ?", (storage_id,))
 
     def document_digest(self, storage_id: str, kind: DocumentKind, revision: int) -> bytes | None:
         """Names the text of an oversize document of a run at this revision; None when it is not here."""
@@ -176,7 +147,7 @@ class RecordStore:
 
     def put_answer(self, answer: StoredAnswer) -> None:
         """Keeps a complete list."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -184,10 +155,12 @@ class RecordStore:
                     *(answer.incomplete, json.dumps(answer.runs)),
                 ),
             )
+            self._used(answer.key, answer.fetched_at)
 
     def forget_answers(self) -> None:
         """Forgets all lists; the runs stay."""
-        with self._transaction():
+        with transaction(self._db):
+            self._db.execute("DELETE FROM uses WHERE name IN (SELECT key FROM answers)")
             self._db.execute("DELETE FROM answers")
 
     def answer(self, key: str) -> StoredAnswer | None:
@@ -202,48 +175,42 @@ class RecordStore:
         listed = tuple((i, c) for i, c in json.loads(runs))
         return StoredAnswer(key, fetched_at, whole_at, bool(versioned), total, incomplete, listed)
 
-    def usage(self) -> tuple[int, int, int]:
-        """Returns the numbers of records and answers, and bytes on disk."""
+    def put_small(self, key: str, fetched_at: float, body: str) -> None:
+        """Keeps an answer that is no list of runs."""
+        with transaction(self._db):
+            self._db.execute("INSERT OR REPLACE INTO small_answers VALUES (?, ?, ?)", (key, fetched_at, body))
+            self._used(key, fetched_at)
+
+    def small(self, key: str) -> tuple[float, str] | None:
+        """Returns when such an answer was fetched, and what it was."""
+        row = self._db.execute("SELECT fetched_at, body FROM small_answers WHERE key = ?", (key,)).fetchone()
+        return tuple(row) if row else None
+
+    def remove_small(self, key: str) -> None:
+        """Forgets such an answer."""
+        with transaction(self._db):
+            self._db.execute("DELETE FROM small_answers WHERE key = ?", (key,))
+            self._db.execute("DELETE FROM uses WHERE name = ?", (key,))
+
+    def counts(self) -> tuple[int, int]:
+        """Returns the numbers of records and of lists of them."""
         records = self._db.execute("SELECT count(*) FROM records").fetchone()[0]
         answers = self._db.execute("SELECT count(*) FROM answers").fetchone()[0]
-        size = sum(f.stat().st_size for f in self._path.parent.glob("records.db*"))
-        return records, answers, size
+        return records, answers
 
-    def _open(self) -> sqlite3.Connection:
-        # Born private; SQLite gives its side files the mode of the main one.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        try:
-            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")  # a cache may lose its last moments, never its sense
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
-            elif version != FORMAT:
-                raise sqlite3.DatabaseError(f"format {version}")
-        except sqlite3.DatabaseError:
-            db.close()
-            raise
-        return db
+    def ids_of(self, paths: Iterable[tuple[str, str, str]]) -> set[str]:
+        """Returns the storage ids of the runs of these paths that are here."""
+        query = "SELECT storage_id FROM records WHERE entity = ? AND project = ? AND run_id = ?"
+        rows = (self._db.execute(query, path).fetchone() for path in paths)
+        return {row[0] for row in rows if row}
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError):
-                raise faults.DiskFull(f"cannot write {self._path.name}: {error}") from error
-            raise
+    def _used(self, name: str, at: float) -> None:
+        self._db.execute("INSERT OR REPLACE INTO uses VALUES (?, ?)", (name, minute_of(at)))
 
 
-def is_damage(error: Exception) -> bool:
-    """True when the file itself is bad, as opposed to a disk that is full or away."""
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+def digest_of(body: bytes) -> bytes:
+    """Names the text of a document."""
+    return hashlib.blake2b(body, digest_size=16).digest()
 
 
 _NAMES = [name.strip() for name in _COLUMNS.split(",")]

@@ -75,6 +75,8 @@ class Answer:
     """Of the last run of the last page that was believed."""
     patched: bool = False
     """Runs found by the second look stand at its end, whatever the order says."""
+    uncached: set[str] = field(default_factory=set)
+    """Runs that readers who did not want the server to be asked had to go without."""
     seen: set[str] = field(init=False)
 
     def __post_init__(self) -> None:

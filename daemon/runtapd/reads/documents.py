@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 
 from runtapd import faults
 from runtapd.cache.policy import Wishes
+from runtapd.cache.store import digest_of
 from runtapd.model import encode, jsontext
-from runtapd.model.run import DocumentKind
+from runtapd.model.run import DocumentKind, Record
 from runtapd.reads.overlay import ShownRun
 from runtapd.reads.partitions import Partition
 from runtapd.upstream.api import Wait
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DocumentText:
     """One document of a run as it was when it was opened. A piece costs memory only while it is under way."""
 
@@ -25,6 +27,8 @@ class DocumentText:
     digest: bytes = b""
     held: bytes | None = None
     """The whole text, where it does not lie on disk."""
+    again: Callable[[], Awaitable[str]] | None = None
+    """Reads it anew, for when the cache drops it before all is read."""
 
     async def piece(self, start: int, length: int) -> bytes:
         """Returns bytes of it; raises PreconditionFailed when the run has changed meanwhile."""
@@ -32,8 +36,15 @@ class DocumentText:
             return self.held[start : start + length]
         found = await self.part.cache.document_piece(self.storage_id, self.kind, self.digest, start, length)
         if found is None:
-            raise _changed(self.path)
+            self.held = await self._whole()
+            return self.held[start : start + length]
         return found
+
+    async def _whole(self) -> bytes:
+        whole = b"" if self.again is None else (await self.again()).encode()
+        if digest_of(whole) != self.digest:
+            raise _changed(self.path)
+        return whole
 
 
 async def open_document(
@@ -48,11 +59,15 @@ async def open_document(
         message = encode.parse(record.body)
         name = encode.document_field(kind)
         return _in_memory(part, shown, kind, getattr(message, name)) if message.HasField(name) else None  # type: ignore[arg-type]
+    light = replace(record, documents={}, body=b"")  # a slow reader's text must not hold megabytes
     if digest := await part.cache.document_digest(record, kind):
-        return DocumentText(part, record.path, record.storage_id, kind, size, digest)
+        return DocumentText(
+            *(part, record.path, record.storage_id, kind, size, digest),
+            again=lambda: _asked_for(part, light, kind, wishes, wait),
+        )
     text = record.documents.get(kind)
     if text is None:
-        text = await _asked_for(part, shown, kind, wishes, wait)
+        text = await _asked_for(part, light, kind, wishes, wait)
     return _in_memory(part, shown, kind, text)
 
 
@@ -67,9 +82,8 @@ async def large_texts(
     return found
 
 
-async def _asked_for(part: Partition, shown: ShownRun, kind: DocumentKind, wishes: Wishes, wait: Wait) -> str:
+async def _asked_for(part: Partition, record: Record, kind: DocumentKind, wishes: Wishes, wait: Wait) -> str:
     """Reads the run anew for the sake of a document that the disk could not keep."""
-    record = shown.record
     if wishes.cache_only:
         raise faults.NotInCache(
             f"the {kind.name.lower()} of {record.path} is not in the cache, and the server was not to be asked"

@@ -183,7 +183,7 @@ class RunLists:
             places=[place for place, run in zip(places, runs, strict=True) if run is not None],
             next=None if at_end else places[-1],
             total=total,
-            incomplete=answer.incomplete if at_end else "",
+            incomplete=_incomplete(answer, wishes) if at_end else "",
             freshness=merged([of_list, *(run.freshness for run in runs if run is not None)], of_list),
             errors=[
                 (offset + i + 1, answer.errors[storage_id])
@@ -302,8 +302,10 @@ class RunLists:
         held = await part.cache.by_ids(ids)
         reread: dict[str, Held] = {}
         lost = [i for i in ids if i not in held and i not in answer.errors]
-        if lost and not wishes.cache_only:
-            reread = await self._reread(part, query, answer.cursor_before(start), set(ids), waits)
+        if lost and wishes.cache_only:
+            answer.uncached.update(lost)
+        elif lost:
+            reread = await self._reread(part, query, answer.cursor_before(start), set(ids), set(lost), waits)
         shown: list[ShownRun | None] = []
         for storage_id in ids:
             found = held.get(storage_id) or reread.get(storage_id)
@@ -313,29 +315,49 @@ class RunLists:
             new = fetched or storage_id not in held
             source = Source.UPSTREAM if new else source_of(found)
             shown.append(await self._overlay.shown(part, found.record, source, stale=answer.stale))
-        if gone := sum(i not in reread for i in lost):
+        if not wishes.cache_only and (gone := sum(i not in reread for i in lost)):
             answer.incomplete = answer.incomplete or f"{gone} of the listed runs are not there any more"
         return shown
 
     async def _reread(
-        self, part: Partition, query: RunQuery, behind: str | None, ids: set[str], waits: Waits
+        self,
+        part: Partition,
+        query: RunQuery,
+        behind: str | None,
+        ids: set[str],
+        lost: set[str],
+        waits: Waits,
     ) -> dict[str, Held]:
-        """Reads a stretch of a list again: memory and disk have forgotten its runs, the list itself is still right."""
-        split, stretch, most = self.split(part, query), len(ids), LARGEST_PAGE
+        """Reads a stretch of a list again: memory and disk have forgotten its runs, the list itself is still right.
+
+        What is lost and not where it was, because runs came or went before it, is looked for in the whole list.
+        """
+        split, stretches = self.split(part, query), [(behind, len(ids)), (None, ALL)]
         if not split.whole or judged_id(behind) is not None:
-            split, behind, stretch = split.here().base(), None, ALL
+            split, stretches = split.here().base(), [(None, ALL)]
         found: dict[str, Held] = {}
-        read = 0
-        while read < stretch and len(found) < len(ids):
-            first = min(stretch - read, most)
-            try:
-                page, records = await self._pages.whole(part, query, split, behind, first, waits())
-            except faults.AnswerTooLarge:
-                most = max(1, first // 4)
-                continue
-            found |= {record.storage_id: Held(record) for record in records if record.storage_id in ids}
-            read += len(records)
-            if not records or not page.has_next:
-                break
-            behind = page.cursors[-1]
+        for start, stretch in stretches:
+            cursor, read, most, more = start, 0, LARGEST_PAGE, True
+            while more and read < stretch and not lost <= found.keys():
+                first = min(stretch - read, most)
+                try:
+                    page, records = await self._pages.whole(part, query, split, cursor, first, waits())
+                except faults.AnswerTooLarge:
+                    most = max(1, first // 4)
+                    continue
+                found |= {record.storage_id: Held(record) for record in records if record.storage_id in ids}
+                read += len(records)
+                more = bool(records) and page.has_next
+                cursor = page.cursors[-1] if more else None
         return found
+
+
+def _incomplete(answer: Answer, wishes: Wishes) -> str:
+    """Says what is missing in an answer for this caller."""
+    if wishes.cache_only and answer.uncached:
+        away = len(answer.uncached)
+        return (
+            answer.incomplete
+            or f"{away} of the listed runs are not in the cache, and the server was not to be asked"
+        )
+    return answer.incomplete

@@ -11,7 +11,9 @@ from typing import TypeVar
 
 from cachetools import LRUCache, TTLCache
 
+from runtapd.cache.eviction import LARGEST_LIMIT
 from runtapd.cache.policy import SoftLimits, Wishes
+from runtapd.cache.quota import Quota, RunPaths
 from runtapd.cache.records import RecordCache
 from runtapd.model.freshness import Source
 from runtapd.model.run import Record, RunData
@@ -86,6 +88,8 @@ class Partitions:
         accounts: Accounts,
         folder: Path,
         *,
+        cache_limit_bytes: int = LARGEST_LIMIT,
+        unsent: Callable[[str], RunPaths] = lambda account_id: (),
         memory_bytes: int,
         limits: SoftLimits,
         clock: Callable[[], float],
@@ -96,6 +100,7 @@ class Partitions:
         self._last_settled_at = last_settled_at
         self._accounts = accounts
         self._folder = folder
+        self.quota = Quota(folder, cache_limit_bytes, clock=clock, unsent=unsent)
         self._memory_bytes = memory_bytes
         self._partitions: dict[str, Partition] = {}
 
@@ -105,7 +110,7 @@ class Partitions:
         partition = self._partitions.get(account.account_id)
         if partition is None:
             cache = RecordCache(
-                self._folder / account.account_id,
+                self.quota.disk(account.account_id),
                 app_url=account.app_url,
                 memory_bytes=self._memory_bytes,
                 clock=self.clock,
@@ -113,7 +118,11 @@ class Partitions:
             # Own writes may have ended before this cache was there to hear of it: after a restart, say.
             cache.floor = self._last_settled_at(account.account_id)
             partition = Partition(
-                account, cache, Flights(self.clock), Flights(self.clock), SmallAnswers(self.clock)
+                account,
+                cache,
+                Flights(self.clock),
+                Flights(self.clock),
+                SmallAnswers(self.clock, self.quota.disk(account.account_id)),
             )
             self._partitions[account.account_id] = partition
         partition.account = account
@@ -125,9 +134,8 @@ class Partitions:
 
     async def drop(self, account_id: str, *, keep_data: bool) -> None:
         """Forgets an account's share in memory and, unless the data is to be kept, on disk."""
-        partition = self._partitions.pop(account_id, None)
-        if partition is not None:
-            await partition.cache.close()
+        self._partitions.pop(account_id, None)
+        await self.quota.release(account_id)
         # The id may come from a request: nothing but one folder of ours may ever be removed.
         if is_account_id(account_id) and not keep_data:
             await asyncio.to_thread(shutil.rmtree, self._folder / account_id, ignore_errors=True)
@@ -138,6 +146,11 @@ class Partitions:
             if account_id in ("", partition.account.account_id):
                 partition.cache.flush()
         return self.clock()
+
+    def memory_bytes(self, account_id: str) -> int:
+        """Returns how much of an account is held in memory."""
+        partition = self._partitions.get(account_id)
+        return partition.cache.memory_bytes if partition else 0
 
     # What write-back tells the cache
 
@@ -154,5 +167,4 @@ class Partitions:
 
     async def close(self) -> None:
         """Closes all caches."""
-        for partition in self.all():
-            await partition.cache.close()
+        await self.quota.close()

@@ -1,4 +1,4 @@
-"""Answers that are small and of one piece (a project, a sweep, a page of them), kept in memory as they came.
+"""Answers that are small and of one piece (a project, a sweep, a page of them), in memory as they came, over disk.
 
 Runs are records, known by their id whatever asked for them; these are known by their question alone. Each question is
 asked once for everybody who waits.
@@ -15,8 +15,11 @@ from cachetools import LRUCache
 
 from runtapd import faults
 from runtapd.cache import policy
+from runtapd.cache.disk import Disk
 from runtapd.cache.policy import Wishes
+from runtapd.cache.store import RecordStore
 from runtapd.model.freshness import Freshness, Source
+from runtapd.reads import smalltexts
 from runtapd.reads.flights import Flights
 from runtapd.upstream.api import Wait
 
@@ -43,8 +46,9 @@ class _Kept:
 class SmallAnswers:
     """What one account was answered."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], disk: Disk) -> None:
         self._clock = clock
+        self._disk = disk
         self._kept: LRUCache[str, _Kept] = LRUCache(KEPT)
         self._flights: Flights[_Kept] = Flights(clock)
 
@@ -60,9 +64,9 @@ class SmallAnswers:
         wait: Wait,
     ) -> Found[T]:
         """Returns the answer to the question `key`; `ask` asks the server, and `what` names it in errors."""
-        kept = self._kept.get(key)
+        kept, source = await self._looked_up(key)
         if kept is not None and policy.usable(kept.fetched_at, self._clock(), soft_limit_s, wishes, floor):
-            return _found(kept, Source.MEMORY)
+            return _found(kept, source)
         if wishes.cache_only:
             raise faults.NotInCache(f"{what} is not in the cache, and the server was not to be asked")
         fallback = kept if wishes.allow_stale_on_error else None
@@ -77,12 +81,22 @@ class SmallAnswers:
             )
         except faults.NotFound:
             self._kept.pop(key, None)
+            self._disk.write(lambda store: store.remove_small(key))
             raise
         except faults.UpstreamFault:
             if fallback is None:
                 raise
-            return _found(fallback, Source.MEMORY, stale=True)
+            return _found(fallback, source, stale=True)
         return _found(fresh, Source.UPSTREAM)
+
+    async def _looked_up(self, key: str) -> tuple[_Kept | None, Source]:
+        self._disk.used([key])
+        if key not in self._kept:
+            stored = await self._disk.read(lambda store: _stored(store, key), None)
+            if stored is not None and key not in self._kept:
+                self._kept[key] = stored
+                return stored, Source.DISK
+        return self._kept.get(key), Source.MEMORY
 
     async def _ask(self, key: str, ask: Callable[[Wait], Awaitable[T]], wait: Wait) -> _Kept:
         sent_at = self._clock()
@@ -91,7 +105,14 @@ class SmallAnswers:
         # One from the future was kept before the clock was set back.
         if held is None or not sent_at < held.fetched_at <= self._clock():
             self._kept[key] = fresh
+            self._disk.write(lambda store: store.put_small(key, sent_at, smalltexts.text_of(fresh.value)))
         return fresh
+
+
+def _stored(store: RecordStore, key: str) -> _Kept | None:
+    found = store.small(key)
+    value = smalltexts.answer_of(found[1]) if found else None
+    return _Kept(value, found[0]) if found and value is not None else None
 
 
 def _found(kept: _Kept, source: Source, *, stale: bool = False) -> Found[Any]:

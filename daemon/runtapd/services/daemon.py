@@ -18,7 +18,7 @@ from runtapd.faults import InvalidRequest, PreconditionFailed
 from runtapd.life import DEFAULT_GRACE_S, Life
 from runtapd.limits import Client
 from runtapd.services.calls import Call
-from runtapd.services.convert import timestamp
+from runtapd.services.convert import seconds, timestamp
 from runtapd.services.vitals import AccountVitals, Vitals
 from runtapd.settings import LOG_LEVELS, Settings
 
@@ -61,7 +61,14 @@ class Identity:
 class DaemonService:
     """Tells about the daemon and steers it."""
 
-    capabilities = ("daemon.attach", "daemon.shutdown", "daemon.log_level", "cache.flush", "cache.usage")
+    capabilities = (
+        "daemon.attach",
+        "daemon.shutdown",
+        "daemon.log_level",
+        "cache.flush",
+        "cache.usage",
+        "cache.prune",
+    )
 
     def __init__(
         self,
@@ -154,7 +161,26 @@ class DaemonService:
             )
             for usage in await self._vitals.cache_usage()
         ]
-        return pb.GetCacheUsageResponse(accounts=accounts, limit_bytes=self._settings.cache_limit_bytes)
+        return pb.GetCacheUsageResponse(accounts=accounts, limit_bytes=self._vitals.cache_limit())
+
+    async def PruneCache(
+        self, request: pb.PruneCacheRequest, context: ServicerContext[Any, Any]
+    ) -> pb.PruneCacheResponse:
+        account_id = request.account_id
+        if account_id and account_id not in {usage.account_id for usage in await self._vitals.cache_usage()}:
+            raise InvalidRequest(
+                f"account_id is {account_id!r}, of which nothing is cached; GetCacheUsage lists the accounts",
+                field="account_id",
+            )
+        if request.keep_bytes < 0:
+            raise InvalidRequest(
+                f"keep_bytes is {request.keep_bytes}; it must be 0 (keep nothing) or more", field="keep_bytes"
+            )
+        unused_since = None
+        if request.HasField("unused_for"):
+            unused_since = time.time() - seconds("unused_for", request.unused_for)
+        freed = await self._vitals.prune(account_id, request.keep_bytes, unused_since)
+        return pb.PruneCacheResponse(freed_bytes=freed)
 
     async def SetLogLevel(
         self, request: pb.SetLogLevelRequest, context: ServicerContext[Any, Any]

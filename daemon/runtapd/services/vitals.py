@@ -38,7 +38,7 @@ class CacheVitals:
 
 
 class Vitals(Protocol):
-    """How the parts of the daemon are. Only the two coroutines may take time."""
+    """How the parts of the daemon are. Only the coroutines may take time."""
 
     def pending_writes(self) -> int:
         """Writes not settled yet."""
@@ -68,8 +68,17 @@ class Vitals(Protocol):
         """Reads that had to ask a server."""
         ...
 
+    def cache_limit(self) -> int:
+        """Bytes that the caches of all accounts together may take on disk."""
+        ...
+
     async def cache_usage(self) -> Sequence[CacheVitals]:
-        """What the caches hold."""
+        """What is cached of each account that is known or has left anything."""
+        ...
+
+    async def prune(self, account_id: str, keep_bytes: int, unused_since: float | None) -> int:
+        """Drops what was used longest ago, of one account or (empty) all, and not since that moment if one is given,
+        until no more than `keep_bytes` are left; returns the bytes freed on disk."""
         ...
 
     async def flush(self, account_id: str) -> float:
@@ -102,8 +111,14 @@ class EmptyVitals:
     def cache_misses(self) -> int:
         return 0
 
+    def cache_limit(self) -> int:
+        return 0
+
     async def cache_usage(self) -> Sequence[CacheVitals]:
         return ()
+
+    async def prune(self, account_id: str, keep_bytes: int, unused_since: float | None) -> int:
+        return 0
 
     async def flush(self, account_id: str) -> float:
         return time.time()

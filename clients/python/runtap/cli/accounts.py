@@ -90,7 +90,7 @@ def logout(host: str, user: str, keep_cache: bool, as_json: bool) -> None:
     """
     from runtap.v1 import accounts_pb2
 
-    account = _choose(_list_accounts(), _with_scheme(host), user)
+    account = _choose(list_accounts(), _with_scheme(host), user)
     request = accounts_pb2.LogoutRequest(account_id=account.account_id, keep_cache=keep_cache)
     answer = channel.daemon().call("accounts.Logout", request)
     if as_json:
@@ -181,7 +181,8 @@ def _read_key(server: str, from_stdin: bool) -> str:
     return str(key)
 
 
-def _list_accounts() -> list[accounts_pb2.Account]:
+def list_accounts() -> list[accounts_pb2.Account]:
+    """Every account the daemon knows."""
     from runtap.v1 import accounts_pb2
 
     found: list[accounts_pb2.Account] = []

@@ -26,6 +26,7 @@ COMMANDS = {
     "status": ("status", "Show how the daemon is doing."),
     "logs": ("logs", "Show the daemon's log, also of one that has ended."),
     "flush": ("life", "Make every program read anew what it reads next."),
+    "cache": ("cache", "Show how much of what was read is kept, and drop it."),
     "login": ("accounts", "Check an API key and keep it."),
     "logout": ("accounts", "Forget a stored key and the data cached with it."),
     "whoami": ("accounts", "Show the account that programs started here use."),

@@ -503,10 +503,12 @@ class GetCacheUsageResponse(_message.Message):
     ACCOUNTS_FIELD_NUMBER: _builtins.int
     LIMIT_BYTES_FIELD_NUMBER: _builtins.int
     limit_bytes: _builtins.int
-    """The limit in bytes over all accounts."""
+    """The limit in bytes over all accounts. One alone may use all of it; of n each is sure of an n-th, and when it is
+    passed, the account that uses most gives way first, with what it has not used for the longest time.
+    """
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountCacheUsage]:
-        """One entry per account."""
+        """One entry per account that is known or has left anything on disk."""
 
     def __init__(
         self,
@@ -570,12 +572,16 @@ class PruneCacheRequest(_message.Message):
     KEEP_BYTES_FIELD_NUMBER: _builtins.int
     UNUSED_FOR_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
-    """Only this account; empty: all."""
+    """Only this account; empty: all. INVALID_ARGUMENT when nothing is cached of it."""
     keep_bytes: _builtins.int
-    """Keeps at most so many bytes; 0: drops everything."""
+    """Keeps at most so many bytes, of all these accounts together: the largest gives way first. 0: drops everything. Must
+    not be negative.
+    """
     @_builtins.property
     def unused_for(self) -> _duration_pb2.Duration:
-        """Drops only what was not used for so long; absent: anything."""
+        """Drops only what was not used for so long, to the minute, however much that leaves; absent: anything. Must not be
+        negative.
+        """
 
     def __init__(
         self,
