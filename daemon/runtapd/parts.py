@@ -36,6 +36,7 @@ from runtapd.services.vitals import AccountVitals, CacheVitals, EmptyVitals, Vit
 from runtapd.services.writes import WriteService
 from runtapd.settings import Settings
 from runtapd.upstream.accounts import Accounts
+from runtapd.upstream.features import ServerFeatures
 from runtapd.upstream.pushdown import Servers
 from runtapd.writes import Writes
 
@@ -66,6 +67,7 @@ class Parts:
 class WholeParts(Parts):
     """The parts of a real daemon, in the order in which they are made."""
 
+    features: ServerFeatures
     accounts: Accounts
     partitions: Partitions
     journal: Journal
@@ -79,6 +81,7 @@ class WholeParts(Parts):
         await self.journal.close()
         await self.partitions.close()
         self.accounts.close()
+        await self.features.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -88,13 +91,8 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
     `learn` is told every key, so that the log can leave it out.
     """
     threads = ThreadPoolExecutor(settings.upstream_threads, thread_name_prefix="upstream")
-    accounts = Accounts(
-        state_dir=settings.state_dir,
-        local_home=settings.local_home,
-        threads=threads,
-        version=runtapd.__version__,
-        learn=learn,
-    )
+    features = ServerFeatures(settings.state_dir)
+    accounts = _accounts(settings, threads, learn, features)
     sealer = Sealer.from_folder(settings.state_dir)
     limits = SoftLimits(settings.fresh_running_s, settings.fresh_list_s, settings.fresh_finished_s)
     journal = Journal(
@@ -113,7 +111,7 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
     accounts.on_login = writes.unblock
     overlay = Overlay(journal.open_patches)
     runs = RunReads(partitions, overlay)
-    lists = RunLists(partitions, overlay, Servers(accounts.is_local, time.time))
+    lists = RunLists(partitions, overlay, Servers(accounts.is_local, features))
     histories = HistoryReads(runs, time.time)
     run_service = RunService(partitions, runs, lists, writes, sealer)
     services: dict[str, _Service] = {
@@ -133,6 +131,7 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
         services=[(f"runtap.v1.{name}", service) for name, service in services.items()],
         capabilities=[capability for service in services.values() for capability in service.capabilities],
         vitals=PartVitals(accounts, partitions, journal),
+        features=features,
         accounts=accounts,
         partitions=partitions,
         journal=journal,
@@ -140,6 +139,19 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
         threads=threads,
         # Not at once: whoever starts a daemon waits for its first answer.
         warm_up=asyncio.get_running_loop().call_later(WARM_UP_AFTER_S, threads.submit, encode.load),
+    )
+
+
+def _accounts(
+    settings: Settings, threads: ThreadPoolExecutor, learn: Callable[[str], None], features: ServerFeatures
+) -> Accounts:
+    return Accounts(
+        state_dir=settings.state_dir,
+        local_home=settings.local_home,
+        threads=threads,
+        version=runtapd.__version__,
+        learn=learn,
+        features=features,
     )
 
 
