@@ -38,6 +38,7 @@ from runtapd.services.vitals import AccountVitals, CacheVitals, EmptyVitals, Vit
 from runtapd.services.writes import WriteService
 from runtapd.settings import Settings
 from runtapd.upstream.accounts import Accounts
+from runtapd.upstream.features import ServerFeatures
 from runtapd.upstream.pushdown import Servers
 from runtapd.writes import Writes
 
@@ -68,6 +69,7 @@ class Parts:
 class WholeParts(Parts):
     """The parts of a real daemon, in the order in which they are made."""
 
+    features: ServerFeatures
     accounts: Accounts
     partitions: Partitions
     journal: Journal
@@ -81,6 +83,7 @@ class WholeParts(Parts):
         await self.journal.close()
         await self.partitions.close()
         self.accounts.close()
+        await self.features.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -90,13 +93,8 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
     `learn` is told every key, so that the log can leave it out.
     """
     threads = ThreadPoolExecutor(settings.upstream_threads, thread_name_prefix="upstream")
-    accounts = Accounts(
-        state_dir=settings.state_dir,
-        local_home=settings.local_home,
-        threads=threads,
-        version=runtapd.__version__,
-        learn=learn,
-    )
+    features = ServerFeatures(settings.state_dir)
+    accounts = _accounts(settings, threads, learn, features)
     sealer = Sealer.from_folder(settings.state_dir)
     journal = Journal(
         settings.state_dir / "journal.db", clock=time.time, new_id=lambda: secrets.token_hex(12)
@@ -107,7 +105,7 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
     accounts.on_login = writes.unblock
     overlay = Overlay(journal.open_patches)
     runs = RunReads(partitions, overlay)
-    lists = RunLists(partitions, overlay, Servers(accounts.is_local, time.time))
+    lists = RunLists(partitions, overlay, Servers(accounts.is_local, features))
     histories = HistoryReads(runs, time.time)
     run_service = RunService(partitions, runs, lists, writes, sealer)
     services: dict[str, _Service] = {
@@ -127,6 +125,7 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
         services=[(f"runtap.v1.{name}", service) for name, service in services.items()],
         capabilities=[capability for service in services.values() for capability in service.capabilities],
         vitals=PartVitals(accounts, partitions, journal),
+        features=features,
         accounts=accounts,
         partitions=partitions,
         journal=journal,
@@ -151,6 +150,19 @@ def _build_partitions(settings: Settings, accounts: Accounts, journal: Journal) 
         limits=limits,
         clock=time.time,
         last_settled_at=journal.last_settled_at,
+    )
+
+
+def _accounts(
+    settings: Settings, threads: ThreadPoolExecutor, learn: Callable[[str], None], features: ServerFeatures
+) -> Accounts:
+    return Accounts(
+        state_dir=settings.state_dir,
+        local_home=settings.local_home,
+        threads=threads,
+        version=runtapd.__version__,
+        learn=learn,
+        features=features,
     )
 
 

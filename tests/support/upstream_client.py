@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from runtapd.upstream.api import Wait
 from runtapd.upstream.channel import Channel
+from runtapd.upstream.features import ServerFeatures
 from runtapd.upstream.graphql import GraphQLUpstream
 from runtapd.upstream.turns import Turns
 from tests.support.upstream import KEY, ScriptedUpstream
@@ -18,19 +19,29 @@ T = TypeVar("T")
 Use = Callable[[GraphQLUpstream], Awaitable[T]]
 
 
-def use(server: ScriptedUpstream, what: Use[T], *, key: str = KEY, url: str = "") -> T:
+def use(
+    server: ScriptedUpstream,
+    what: Use[T],
+    *,
+    key: str = KEY,
+    url: str = "",
+    features: ServerFeatures | None = None,
+) -> T:
     """Runs one coroutine against the server; no thread may be left busy afterwards."""
     with ThreadPoolExecutor(2) as threads:
         turns = Turns(url or server.url)
         channel = Channel(url or server.url, key, "test", threads, turns, draw=random.Random(1))
         try:
-            return asyncio.run(_made(what, GraphQLUpstream(channel)))
+            return asyncio.run(_made(what, GraphQLUpstream(channel, features=features or ServerFeatures())))
         finally:
             channel.close()
 
 
 async def _made(what: Use[T], upstream: GraphQLUpstream) -> T:
-    return await what(upstream)
+    try:
+        return await what(upstream)
+    finally:
+        await upstream.features.close()
 
 
 def soon(seconds: float = 10.0) -> Wait:

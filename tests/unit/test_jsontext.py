@@ -45,6 +45,20 @@ def test_long_integers_stay_exact(text: str) -> None:
     assert jsontext.loads(f'{{"n": [{text}]}}') == {"n": [int(text)]}
 
 
+@given(JSON)
+def test_what_stands_around_documents_is_read_as_exactly(value: Any) -> None:
+    assert same(jsontext.loads_envelope(json.dumps({"data": [value]}).encode()), {"data": [value]})
+
+
+def test_long_integers_in_an_envelope_stay_exact_and_those_in_texts_do_not_matter() -> None:
+    big = 2**64 + 1
+    assert jsontext.loads_envelope(f'{{"a": [{{"n": {big}}}], "x": 1e300}}'.encode()) == {
+        "a": [{"n": big}],
+        "x": 1e300,
+    }
+    assert jsontext.loads_envelope(json.dumps({"t": str(big), "n": 2**64 - 1}).encode())["n"] == 2**64 - 1
+
+
 def test_bare_tokens_are_numbers_and_leave_as_their_names() -> None:
     text = '{"a": NaN, "b": [Infinity, -Infinity], "c": "NaN"}'
     read = jsontext.loads(text)

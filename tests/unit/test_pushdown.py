@@ -8,7 +8,8 @@ import pytest
 
 from runtap_query import filter_text, normalised, order_text, parse_filter, parse_order
 from runtapd.faults import InvalidRequest
-from runtapd.upstream.pushdown import REMEMBERED_FOR_S, Servers, Split, Trust, split, weaker
+from runtapd.upstream.features import DAY_S, ServerFeatures
+from runtapd.upstream.pushdown import Servers, Split, Trust, split, weaker
 
 
 def parted(filters: Any, order: str = "", trust: Trust = Trust.KEYS, *, sorts: bool = True) -> Split:
@@ -113,7 +114,7 @@ def test_a_server_that_refuses_is_given_less_until_nothing_is_left() -> None:
 
 def test_what_a_server_refused_is_remembered_for_a_day() -> None:
     now = [1000.0]
-    servers = Servers(is_local=lambda server: server == "local", clock=lambda: now[0])
+    servers = Servers(lambda server: server == "local", ServerFeatures(clock=lambda: now[0]))
     query = (normalised(parse_filter({"config.lr": 1})), parse_order("-created_at"))
     assert servers.split("a", *query).trust is Trust.KEYS
     assert servers.split("local", *query).trust is Trust.EVERYTHING
@@ -123,5 +124,5 @@ def test_what_a_server_refused_is_remembered_for_a_day() -> None:
     servers.does_not_sort("a")
     assert servers.split("a", *query).trust is Trust.COLUMNS and not servers.sorts("a")
     assert servers.split("b", *query).trust is Trust.KEYS and servers.sorts("b")
-    now[0] += REMEMBERED_FOR_S
+    now[0] += DAY_S
     assert servers.split("a", *query).trust is Trust.KEYS and servers.sorts("a")

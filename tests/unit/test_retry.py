@@ -24,6 +24,16 @@ def test_final(status: int) -> None:
     assert not retry.may_retry(status)
 
 
+@pytest.mark.parametrize("status", [402, 405, 406, 415, 418, 451, 499])
+def test_odd(status: int) -> None:
+    assert retry.is_odd(status) and not retry.may_retry(status)
+
+
+def test_a_status_is_retried_final_or_odd() -> None:
+    for status in range(100, 700):
+        assert retry.may_retry(status) + retry.is_odd(status) <= 1
+
+
 @given(st.integers(1, 5000), st.floats(0.01, 1e6), st.integers())
 def test_backoff_grows_to_a_bound_and_never_passes_the_deadline(
     errors: int, remaining: float, seed: int
@@ -56,6 +66,10 @@ def test_what_the_server_asks_for_is_kept_or_given_up(asked: float, remaining: f
         ("1e999", retry.LONGEST_PAUSE_S),
         ("Tue, 14 Nov 2023 22:13:30 GMT", 10.0),
         ("Tue, 14 Nov 2023 22:13:10 GMT", 0.0),
+        ("Tue, 14 Nov 2023 22:13:30", 10.0),
+        ("Tue, 14 Nov 2023 22:13:30 -0000", 10.0),
+        ("Tue, 14 Nov 2023 23:13:30 +0100", 10.0),
+        ("Tuesday, 14-Nov-23 22:13:30 GMT", 10.0),
         ("Mon, 99 Foo 2023", None),
     ],
 )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -108,6 +111,44 @@ def test_a_page_for_people_is_not_asked_for_all_day(server: ScriptedUpstream) ->
     assert server.count("Run") == 3
 
 
+@pytest.mark.parametrize("status", [405, 418, 499])
+def test_what_no_such_server_says_is_tried_again_but_not_all_day(
+    server: ScriptedUpstream, status: int
+) -> None:
+    server.fail("Run", Status(status), times=2)
+    assert len(use(server, read)) > 3000
+    server.fail("Run", Status(status), times=99)
+    with pytest.raises(faults.InvalidAnswer, match=f"HTTP {status}: scripted"):
+        use(server, read)
+    assert server.count("Run") == 3 + 3
+
+
+def test_a_date_in_retry_after_is_waited_for(server: ScriptedUpstream) -> None:
+    at = time.time() + 2
+    server.fail("Run", Status(503, b"", {"Retry-After": formatdate(at, usegmt=True)}))
+    arrived: list[float] = []
+    server.on_request = lambda request: arrived.append(time.time())
+    assert len(use(server, read)) > 3000
+    assert len(arrived) == 2 and arrived[1] >= int(at), "dates have no fractions"
+
+
+@pytest.mark.parametrize("status", [201, 203])
+def test_other_kinds_of_success_are_read(server: ScriptedUpstream, status: int) -> None:
+    run = server.projects["team", "vision"]["r1"]
+    server.fail("Run", Status(status, json.dumps({"data": {"project": {"run": run}}}).encode()))
+    assert len(use(server, read)) > 3000 and server.count("Run") == 1
+
+
+def test_documents_a_server_embeds_keep_every_number(server: ScriptedUpstream) -> None:
+    document = '{"big": 18446744073709551617, "none": NaN, "deep": [{"least": -9223372036854775809}]}'
+    run = json.dumps({**server.projects["team", "vision"]["r1"], "summaryMetrics": None})
+    run = run.replace('"summaryMetrics": null', f'"summaryMetrics": {document}')
+    for body in (run, run.replace("NaN", "null")):
+        server.fail("Run", Status(200, f'{{"data": {{"project": {{"run": {body}}}}}}}'.encode()))
+        summary = use(server, read)
+        assert '"big":18446744073709551617' in summary and '"least":-9223372036854775809' in summary
+
+
 def test_failures_to_the_deadline_tell_what_the_server_said(server: ScriptedUpstream) -> None:
     server.fail("Run", Status(503, b'{"errors":[{"message":"down for repair"}]}'), times=999)
     with pytest.raises(faults.UpstreamUnavailable, match="down for repair") as caught:
@@ -167,6 +208,33 @@ def test_what_no_thread_has_taken_up_is_never_sent(server: ScriptedUpstream) -> 
     assert server.count("Run") == 2
 
 
+def test_what_is_cancelled_while_it_connects_is_never_sent(
+    server: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connecting, go = threading.Event(), threading.Event()
+    connect = socket.create_connection
+
+    def slowly(*args: Any, **options: Any) -> socket.socket:
+        connecting.set()
+        assert go.wait(20)
+        return connect(args[0])
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", slowly)
+
+    async def give_up(upstream: GraphQLUpstream) -> None:
+        task = asyncio.ensure_future(read(upstream, 60))
+        await asyncio.to_thread(connecting.wait, 20)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        go.set()
+
+    use(server, give_up)  # leaving it waits for the threads
+    monkeypatch.undo()
+    assert server.count() == 0
+    assert len(use(server, read)) > 3000 and server.count() == 1
+
+
 def test_a_deadline_that_moves_on_keeps_the_request(server: ScriptedUpstream) -> None:
     server.fail("Run", Delay(0.6))
 
@@ -178,6 +246,7 @@ def test_a_deadline_that_moves_on_keeps_the_request(server: ScriptedUpstream) ->
         return (await task).run_id
 
     assert use(server, joined) == "r1"
+    assert server.count("Run") == 1
 
 
 def test_a_change_is_sent_once(server: ScriptedUpstream) -> None:

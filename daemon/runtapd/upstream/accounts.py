@@ -8,11 +8,9 @@ before a restart know whose they are and whether their key can be found again wi
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Callable
@@ -22,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from runtapd import faults
-from runtapd.upstream import credentials
+from runtapd.upstream import credentials, private_file
 from runtapd.upstream.api import Upstream, ViewerData, Wait
 from runtapd.upstream.channel import Channel
 from runtapd.upstream.credentials import Credentials, KeySource
+from runtapd.upstream.features import ServerFeatures
 from runtapd.upstream.graphql import GraphQLUpstream
 from runtapd.upstream.turns import Turns
 
@@ -76,7 +75,9 @@ class Accounts:
         threads: ThreadPoolExecutor,
         version: str,
         learn: Callable[[str], None] = lambda key: None,
+        features: ServerFeatures | None = None,
     ) -> None:
+        self._features = features or ServerFeatures()
         self._learn = learn
         self._file = state_dir / "accounts.json"
         self._local_home = local_home
@@ -208,7 +209,7 @@ class Accounts:
 
     async def _verified(self, found: Credentials, wait: Wait, known: Account | None) -> Account:
         channel = self._channel(found.base_url, found.api_key, known)
-        upstream = GraphQLUpstream(channel)
+        upstream = GraphQLUpstream(channel, features=self._features)
         try:
             viewer = await upstream.viewer(wait)
         except faults.NeedsLogin as error:
@@ -234,7 +235,7 @@ class Accounts:
 
     def _connect(self, account: Account, key: str) -> None:
         account.channel = self._channel(account.base_url, key)
-        account.upstream = GraphQLUpstream(account.channel, account.viewer.username)
+        account.upstream = GraphQLUpstream(account.channel, account.viewer.username, self._features)
         self._by_key[_fingerprint(account.base_url, key)] = account.account_id
 
     def _channel(self, base_url: str, key: str, known: Account | None = None) -> Channel:
@@ -255,8 +256,7 @@ class Accounts:
 
     def _load(self) -> None:
         try:
-            self._file.chmod(0o600)  # a restored backup may have opened it
-            raw = json.loads(self._file.read_text("utf-8"))
+            raw = json.loads(private_file.read(self._file))
             if raw["format"] != FILE_FORMAT:
                 return
             entries = [(_read_account(entry), str(entry["api_key"] or "")) for entry in raw["accounts"]]
@@ -298,17 +298,8 @@ class Accounts:
         return json.dumps({"format": FILE_FORMAT, "default": self._default, "accounts": entries}, indent=1)
 
     def _write(self, text: str) -> None:
-        fresh = self._file.with_suffix(".new")
         try:
-            with contextlib.suppress(FileNotFoundError):
-                fresh.unlink()
-            # Born private: never readable by others, not even for a moment.
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
-            fresh.replace(self._file)
+            private_file.write(self._file, text)
         except OSError as error:
             raise faults.DiskFull(f"cannot write {self._file}: {error.strerror}") from error
 

@@ -149,7 +149,7 @@ class Channel:
             )
         except faults.Fault as fault:
             return fault
-        if answer.status != 200:
+        if not answer.good:
             return self._refusal(operation, answer)
         # Parsing a page of runs takes milliseconds; the loop must not wait for it, nor it for slow servers' threads.
         return await asyncio.to_thread(self._data, operation, answer, salvage)
@@ -200,6 +200,8 @@ class Channel:
             return faults.RateLimited(text, metadata=metadata, retry_after_s=pause)
         if retry.may_retry(status):
             return faults.UpstreamUnavailable(text, metadata=metadata, retry_after_s=pause)
+        if retry.is_odd(status):
+            return faults.InvalidAnswer(text, metadata=metadata, retry_after_s=pause)
         return faults.UpstreamRefused(text, metadata=metadata)
 
     def _late(self, operation: str) -> faults.UpstreamTimeout:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from runtapd.faults import InvalidAnswer
@@ -31,6 +31,23 @@ def viewer(data: dict[str, Any]) -> ViewerData | None:
         email=_text(found, "email") or "",
         teams=tuple(name for name in names if isinstance(name, str)),
     )
+
+
+def viewer_beside_errors(answer: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns the data of an answer that knows the viewer, whatever else in it failed; else None."""
+    data = _dict(answer.get("data"))
+    return data if isinstance(data.get("viewer"), dict) else None
+
+
+def fields_by_type(data: dict[str, Any], types: Collection[str]) -> dict[str, list[str]]:
+    """Reads what introspection told of these types; without those of which it told nothing."""
+    found = {}
+    for name in types:
+        fields = _dict(data.get(name)).get("fields")
+        if isinstance(fields, list) and fields:
+            names = [_dict(each).get("name") for each in fields]
+            found[name] = [each for each in names if isinstance(each, str)]
+    return found
 
 
 def run(node: Any, entity: str, project: str, where: str) -> RunData:

@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import Final
+
+OPTIONAL_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Run": ("updatedAt", "projectId"),
+    "Project": ("description",),
+    "Sweep": ("displayName", "method", "createdAt", "runCount", "runCountExpected"),
+}
+"""Fields that not every server has, by the type they belong to; a server that refuses them is asked without."""
+
+# What servers have had since the SDK 0.12.
 _LIGHT_FIELDS = """
   id name displayName state tags historyLineCount sweepName group jobType commit readOnly createdAt heartbeatAt
-  description notes projectId user { name username }
+  description notes user { name username }
 """
-_BASE_FIELDS = _LIGHT_FIELDS + "config summaryMetrics systemMetrics historyKeys "
-# Fields that not every server has; a server that refuses a document with them is asked without.
-_RICH_FIELDS = "updatedAt"
+_BASE_FIELDS = _LIGHT_FIELDS + "config summaryMetrics systemMetrics historyKeys"
+
+Fields = Collection[str]
+"""The optional fields that a document asks for."""
 
 
-def run_fields(*, rich: bool) -> str:
+def run_fields(more: Fields) -> str:
     """Returns what is asked of a run."""
-    return _BASE_FIELDS + (_RICH_FIELDS if rich else "")
+    return _with(_BASE_FIELDS, more)
 
 
 VIEWER = """
 query Viewer { viewer { id entity username email teams { edges { node { name } } } } }
 """
-
-
-def run(*, rich: bool) -> str:
-    """One run in full."""
-    return f"""
-query Run($entity: String!, $project: String!, $name: String!) {{
-  project(name: $project, entityName: $entity) {{ run(name: $name) {{ {run_fields(rich=rich)} }} }}
+VIEWER_AND_TYPES = f"""
+query Viewer {{ viewer {{ id entity username email teams {{ edges {{ node {{ name }} }} }} }}
+  {" ".join(f'{kind}: __type(name: "{kind}") {{ fields {{ name }} }}' for kind in OPTIONAL_FIELDS)}
 }}"""
 
 
-def runs(*, rich: bool) -> str:
+def _with(fields: str, more: Fields) -> str:
+    return " ".join((fields, *more))
+
+
+def run(more: Fields) -> str:
+    """One run in full."""
+    return f"""
+query Run($entity: String!, $project: String!, $name: String!) {{
+  project(name: $project, entityName: $entity) {{ run(name: $name) {{ {run_fields(more)} }} }}
+}}"""
+
+
+def runs(more: Fields) -> str:
     """A page of runs in full."""
-    return _runs("Runs", run_fields(rich=rich))
+    return _runs("Runs", run_fields(more))
 
 
-def glance(*, rich: bool) -> str:
+def glance(more: Fields) -> str:
     """A page of runs without their documents."""
-    return _runs("RunsGlance", _LIGHT_FIELDS + (_RICH_FIELDS if rich else ""))
+    return _runs("RunsGlance", _with(_LIGHT_FIELDS, more))
 
 
 def _runs(operation: str, fields: str) -> str:
@@ -53,65 +73,64 @@ query {operation}($entity: String!, $project: String!, $cursor: String, $first: 
 }}"""
 
 
-def project_fields(*, rich: bool) -> str:
+def project_fields(more: Fields) -> str:
     """Returns what is asked of a project."""
-    return "id name entityName createdAt isBenchmark" + (" description" if rich else "")
+    return _with("id name entityName createdAt isBenchmark", more)
 
 
-def project(*, rich: bool) -> str:
+def project(more: Fields) -> str:
     """One project."""
     return f"""
 query Project($entity: String!, $project: String!) {{
-  project(name: $project, entityName: $entity) {{ {project_fields(rich=rich)} }}
+  project(name: $project, entityName: $entity) {{ {project_fields(more)} }}
 }}"""
 
 
-def projects(*, rich: bool) -> str:
+def projects(more: Fields) -> str:
     """A page of an entity's projects, under the name that servers of every age have for them."""
     return f"""
 query Projects($entity: String!, $cursor: String, $first: Int!) {{
   models(entityName: $entity, after: $cursor, first: $first) {{
-    edges {{ node {{ {project_fields(rich=rich)} }} }}
+    edges {{ node {{ {project_fields(more)} }} }}
     pageInfo {{ endCursor hasNextPage }}
   }}
 }}"""
 
 
-def sweep_fields(*, rich: bool) -> str:
+def sweep_fields(more: Fields) -> str:
     """Returns what is asked of a sweep."""
-    more = " displayName method createdAt runCount runCountExpected" if rich else ""
-    return "id name state bestLoss config" + more
+    return _with("id name state bestLoss config", more)
 
 
-def sweep(*, rich: bool) -> str:
+def sweep(more: Fields) -> str:
     """One sweep."""
     return f"""
 query Sweep($entity: String!, $project: String!, $name: String!) {{
-  project(name: $project, entityName: $entity) {{ sweep(sweepName: $name) {{ {sweep_fields(rich=rich)} }} }}
+  project(name: $project, entityName: $entity) {{ sweep(sweepName: $name) {{ {sweep_fields(more)} }} }}
 }}"""
 
 
-def sweeps(*, rich: bool) -> str:
+def sweeps(more: Fields) -> str:
     """A page of a project's sweeps."""
     return f"""
 query Sweeps($entity: String!, $project: String!, $cursor: String, $first: Int!) {{
   project(name: $project, entityName: $entity) {{
     sweeps(after: $cursor, first: $first) {{
-      edges {{ node {{ {sweep_fields(rich=rich)} }} }}
+      edges {{ node {{ {sweep_fields(more)} }} }}
       pageInfo {{ endCursor hasNextPage }}
     }}
   }}
 }}"""
 
 
-def change_run(*, rich: bool) -> str:
+def change_run(more: Fields) -> str:
     """Changes a run by its storage id; null leaves a field as it is. Answers with the run as it is afterwards."""
     return f"""
 mutation UpsertBucket($id: String!, $displayName: String, $notes: String, $description: String, $groupName: String,
     $jobType: String, $tags: [String!], $config: JSONString, $summaryMetrics: JSONString) {{
   upsertBucket(input: {{id: $id, displayName: $displayName, notes: $notes, description: $description,
       groupName: $groupName, jobType: $jobType, tags: $tags, config: $config, summaryMetrics: $summaryMetrics}}) {{
-    bucket {{ {run_fields(rich=rich)} }}
+    bucket {{ {run_fields(more)} }}
   }}
 }}"""
 

@@ -15,9 +15,10 @@ from runtapd.model.sweep import SweepData
 from runtapd.upstream import decode, documents
 from runtapd.upstream.api import UNBOUNDED, Bounds, GlancePage, Page, RunChange, RunPage, ViewerData, Wait
 from runtapd.upstream.channel import Channel
+from runtapd.upstream.features import ServerFeatures
 
-LEAN_FOR_S = 86_400.0
-"""How long it is remembered that a server lacks fields; servers get updated."""
+INTROSPECTION_S = 5.0
+"""Who the viewer is must not wait for long because a server does not like to be asked for its fields."""
 
 
 @dataclass
@@ -27,14 +28,16 @@ class GraphQLUpstream:
     channel: Channel
     username: str = ""
     """Whom to name when something is not found or not allowed."""
-    _rich_works: set[str] = field(default_factory=set, repr=False)
-    """Of what this server has answered documents with the fields that not every server has: runs, projects, ..."""
-    _lean_until: dict[str, float] = field(default_factory=dict, repr=False)
-    """Of what it has refused them; until then (`loop.time()`) it is not asked for them again."""
+    features: ServerFeatures = field(default_factory=ServerFeatures, repr=False)
+    """What this server can do; shared by all its accounts."""
 
     async def viewer(self, wait: Wait) -> ViewerData:
         """See Upstream."""
-        data = await self.channel.graphql("Viewer", documents.VIEWER, {}, wait)
+        data = await self._viewer_and_types(wait)
+        if data is None:
+            data = await self._viewer(documents.VIEWER, wait)
+            if self.features.wants_introspection(self.channel.base_url):
+                self.features.told(self.channel.base_url, {})
         found = decode.viewer(data)
         if found is None:
             raise faults.NeedsLogin(
@@ -43,6 +46,28 @@ class GraphQLUpstream:
                 metadata={"server": self.channel.base_url},
             )
         return found
+
+    async def _viewer_and_types(self, wait: Wait) -> dict[str, Any] | None:
+        """Asks for the viewer, and in the same request for this server's fields; None when it does not tell them."""
+        server = self.channel.base_url
+        if not self.features.wants_introspection(server):
+            return None
+        try:
+            data = await self._viewer(
+                documents.VIEWER_AND_TYPES, wait, Bounds(tries=1, within_s=INTROSPECTION_S)
+            )
+        except (faults.UpstreamRefused, faults.UpstreamForbidden):
+            return None
+        except (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.InvalidAnswer):
+            if wait.once:
+                raise
+            return None  # not every server that cannot be introspected says so
+        self.features.told(server, decode.fields_by_type(data, documents.OPTIONAL_FIELDS))
+        return data
+
+    async def _viewer(self, document: str, wait: Wait, bounds: Bounds = UNBOUNDED) -> dict[str, Any]:
+        beside = decode.viewer_beside_errors
+        return await self.channel.graphql("Viewer", document, {}, wait, bounds=bounds, salvage=beside)
 
     async def run(self, entity: str, project: str, run_id: str, wait: Wait) -> RunData:
         """See Upstream."""
@@ -102,7 +127,7 @@ class GraphQLUpstream:
     async def project(self, path: ProjectPath, wait: Wait) -> ProjectData:
         """See Upstream."""
         variables = {"entity": path.entity, "project": path.project}
-        data = await self._ask("Project", documents.project, variables, wait, about="projects")
+        data = await self._ask("Project", documents.project, variables, wait, kind="Project")
         if data.get("project") is None:
             raise self._not_found("PROJECT_NOT_FOUND", "project", str(path))
         return decode.project(data["project"], path.entity, "project")
@@ -110,7 +135,7 @@ class GraphQLUpstream:
     async def projects(self, entity: str, *, cursor: str, first: int, wait: Wait) -> Page[ProjectData]:
         """See Upstream."""
         variables = {"entity": entity, "cursor": cursor or None, "first": first}
-        data = await self._ask("Projects", documents.projects, variables, wait, about="projects")
+        data = await self._ask("Projects", documents.projects, variables, wait, kind="Project")
         if data.get("models") is None:
             raise self._not_found("PROJECT_NOT_FOUND", "projects of", entity)
         return decode.page(
@@ -120,7 +145,7 @@ class GraphQLUpstream:
     async def sweep(self, path: SweepPath, wait: Wait) -> SweepData:
         """See Upstream."""
         variables = {"entity": path.entity, "project": path.project, "name": path.sweep_id}
-        data = await self._ask("Sweep", documents.sweep, variables, wait, about="sweeps")
+        data = await self._ask("Sweep", documents.sweep, variables, wait, kind="Sweep")
         found = (data.get("project") or {}).get("sweep")
         if found is None:
             raise self._not_found("SWEEP_NOT_FOUND", "sweep", str(path))
@@ -134,7 +159,7 @@ class GraphQLUpstream:
             "cursor": cursor or None,
             "first": first,
         }
-        data = await self._ask("Sweeps", documents.sweeps, variables, wait, about="sweeps")
+        data = await self._ask("Sweeps", documents.sweeps, variables, wait, kind="Sweep")
         if data.get("project") is None:
             raise self._not_found("PROJECT_NOT_FOUND", "project", str(project))
 
@@ -186,38 +211,41 @@ class GraphQLUpstream:
     async def _ask(
         self,
         operation: str,
-        document: Callable[..., str],
+        document: Callable[[documents.Fields], str],
         variables: dict[str, Any],
         wait: Wait,
         *,
-        about: str = "runs",
+        kind: str = "Run",
+        once: bool = False,
         **options: Any,
     ) -> dict[str, Any]:
         """Executes a document with the fields this server has; learns by one refusal that it lacks some.
 
-        `about` says whose fields they are: a server may have all of runs and lack some of sweeps. The options are those
-        of `Channel.graphql`.
+        `kind` says whose fields they are: a server may have all of runs and lack some of sweeps. The other options are
+        those of `Channel.graphql`.
 
-        Only while that is not known is a refused document sent again without those fields. Changes are sent after a
-        read of the same server, so for them it is known, and no refusal makes them go twice.
+        Only while that is not known is a refused document sent again without those fields. Changes never are: they ask
+        only for fields that are known to be there, which a read of the same server before them has shown.
         """
-        now = asyncio.get_running_loop().time()
-        rich = now >= self._lean_until.get(about, 0.0)
+        server = self.channel.base_url
+        more = self.features.optional(server, kind, sure=once)
         try:
-            data = await self.channel.graphql(operation, document(rich=rich), variables, wait, **options)
+            data = await self.channel.graphql(
+                operation, document(more), variables, wait, once=once, **options
+            )
         except faults.UpstreamRefused:
-            if not rich or about in self._rich_works:
+            if not more or once or self.features.proven(server, kind):
                 raise
-            data = await self.channel.graphql(operation, document(rich=False), variables, wait, **options)
-            self._lean_until[about] = now + LEAN_FOR_S
+            data = await self.channel.graphql(operation, document(()), variables, wait, **options)
+            self.features.took_base_only(server, kind)
             return data
         except faults.UpstreamForbidden as fault:
             raise faults.UpstreamForbidden(
                 f"{fault.message} (asked as user {self.username or '(unknown)'})",
                 metadata=fault.metadata | {"username": self.username},
             ) from fault
-        if rich:
-            self._rich_works.add(about)
+        if more:
+            self.features.took_all(server, kind)
         return data
 
     def _no_run(self, path: str) -> faults.NotFound:

@@ -1,22 +1,22 @@
 """Which part of a query a server is given, and which is left to us: a table per kind of server, careful by default.
 
 A server that is not known gets only what all servers are known to judge alike. What it refuses is remembered for a day
-and then left to us; error texts are not read for that. Pure but for what is remembered.
+and left to us (`features.py`); error texts are not read for that. Pure but for what is remembered there.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Final
 
 from runtap_query import And, Column, Compare, Node, Not, Or, Order, filter_text, order_text, parse_order
 from runtapd.faults import InvalidRequest
 from runtapd.upstream import wire
+from runtapd.upstream.features import ServerFeatures
 
-REMEMBERED_FOR_S = 86_400.0
 NEWEST_FIRST: Final = parse_order("-created_at")
 
 
@@ -116,12 +116,10 @@ def weaker(former: Split, node: Node, order: Order, *, sorts: bool) -> Split | N
 
 @dataclass
 class Servers:
-    """What is known of each server, by its address."""
+    """Parts queries by what is known of each server, by its address."""
 
     is_local: Callable[[str], bool]
-    clock: Callable[[], float]
-    _refusing: dict[str, tuple[Trust, float]] = field(default_factory=dict)
-    _unsorted: dict[str, float] = field(default_factory=dict)
+    features: ServerFeatures
 
     def split(self, server: str, node: Node, order: Order) -> Split:
         """Parts a query for a server."""
@@ -129,20 +127,20 @@ class Servers:
 
     def sorts(self, server: str) -> bool:
         """False for a day after a server gave runs in another order than it was asked for."""
-        return self._unsorted.get(server, 0.0) <= self.clock()
+        return self.features.sorts(server)
 
     def does_not_sort(self, server: str) -> None:
         """Remembers that a server ignored the order."""
-        self._unsorted[server] = self.clock() + REMEMBERED_FOR_S
+        self.features.does_not_sort(server)
 
     def took_only(self, server: str, trust: Trust) -> None:
         """Remembers that a server refused a query and took it in this form."""
-        self._refusing[server] = (trust, self.clock() + REMEMBERED_FOR_S)
+        self.features.took_only(server, trust)
 
     def _trust(self, server: str) -> Trust:
-        trust, until = self._refusing.get(server, (Trust.NOTHING, 0.0))
-        if until > self.clock():
-            return trust
+        taken = self.features.trust(server)
+        if taken in list(Trust):
+            return Trust(taken)
         return Trust.EVERYTHING if self.is_local(server) else Trust.KEYS
 
 

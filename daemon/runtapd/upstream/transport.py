@@ -36,6 +36,11 @@ class Answer:
     headers: dict[str, str]
     body: bytes
 
+    @property
+    def good(self) -> bool:
+        """Whether the body is what was asked for, not words about an error."""
+        return _is_good(self.status)
+
 
 class Failed(Exception):
     """The connection failed before or inside the answer; the message says how, in few words and without secrets."""
@@ -52,7 +57,7 @@ class Exchange:
         self, time_s: float, on_head: Callable[[int, Mapping[str, str]], None], most_bytes: int = LARGEST_BODY
     ) -> None:
         self.time_s = time_s
-        """How long the thread may take at least; whoever waits for it may have more time, or close it earlier."""
+        """How long connecting may take, which `close` cannot end; whoever waits may get more time meanwhile."""
         self.most_bytes = most_bytes
         """How large the body of a good answer may be, decompressed."""
         self.on_head = on_head
@@ -68,8 +73,8 @@ class Exchange:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)  # close() alone would not wake a thread in recv
 
-    def sent_on(self, connection: socket.socket) -> None:
-        """Notes the socket, in the thread."""
+    def uses(self, connection: socket.socket) -> None:
+        """Notes the socket, in the thread, before anything is sent on it; raises TimeoutError when it is too late."""
         self._socket = connection
         if self.closed:
             raise TimeoutError
@@ -115,13 +120,13 @@ class Session:
     def _post(self, exchange: Exchange, url: str, body: bytes) -> Answer:
         if exchange.closed:
             raise TimeoutError
-        silence = min(LONGEST_SILENCE_S, max(0.05, exchange.time_s))
+        connect = min(LONGEST_CONNECT_S, max(0.05, exchange.time_s))
         response = self._session.post(
             url,
             data=body,
             headers={"Content-Type": "application/json"},
             auth=self._auth,
-            timeout=(min(LONGEST_CONNECT_S, silence), silence),
+            timeout=(connect, LONGEST_SILENCE_S),
             stream=True,
             allow_redirects=False,
         )
@@ -129,11 +134,15 @@ class Session:
             headers = {name.lower(): value for name, value in response.headers.items()}
             exchange.on_head(response.status_code, headers)
             # What a server says about an error is short; cutting it would hide the status.
-            most = exchange.most_bytes if response.status_code == 200 else LARGEST_BODY
+            most = exchange.most_bytes if _is_good(response.status_code) else LARGEST_BODY
             if _told_size(headers) > most:
                 raise TooLarge
             # Leaving early closes the connection: nobody reads the rest.
             return Answer(response.status_code, headers, _body(exchange, response, most))
+
+
+def _is_good(status: int) -> bool:
+    return 200 <= status < 300
 
 
 def _told_size(headers: Mapping[str, str]) -> int:
@@ -160,11 +169,18 @@ class _Noted:
 
     sock: Any
 
-    def getresponse(self) -> Any:
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]  # of the connection it is mixed into
+        self._note()
+
+    def request(self, *args: Any, **options: Any) -> None:
+        self._note()  # one that was kept open is not connected again
+        super().request(*args, **options)  # type: ignore[misc]
+
+    def _note(self) -> None:
         exchange: Exchange | None = getattr(_under_way, "exchange", None)
         if exchange is not None and self.sock is not None:
-            exchange.sent_on(self.sock)
-        return super().getresponse()  # type: ignore[misc]  # of the connection it is mixed into
+            exchange.uses(self.sock)
 
 
 class _Connection(_Noted, HTTPConnection):
