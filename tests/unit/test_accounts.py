@@ -71,9 +71,10 @@ async def login(
     store: bool = False,
     make_default: bool = False,
     verify: bool = False,
+    patience_s: float = 5,
 ) -> Account:
     found = Credentials(server.url, server.url, key, source, place)
-    wait = Wait(asyncio.get_running_loop().time() + 5)
+    wait = Wait(asyncio.get_running_loop().time() + patience_s)
     return await accounts.login(found, wait, store=store, make_default=make_default, verify=verify)
 
 
@@ -254,5 +255,25 @@ def test_another_key_of_the_same_user_is_held_to_the_same_limits(
         with pytest.raises(faults.UpstreamUnavailable):
             await login(accounts, server, verify=True)
         assert await login(accounts, server, SECOND_KEY) is account and account.held_back
+
+    life.run(story)
+
+
+def test_a_login_that_waits_while_its_account_logs_out_is_told_so(
+    life: Life, server: ScriptedUpstream
+) -> None:
+    async def story(accounts: Accounts) -> None:
+        account = await login(accounts, server)
+        await login(accounts, server, SECOND_KEY)
+        server.fail("Viewer", Status(429, b"{}", {"Retry-After": "60"}))
+        with pytest.raises(faults.RateLimited):
+            await login(accounts, server, verify=True)
+        waiting = asyncio.ensure_future(login(accounts, server, SECOND_KEY, verify=True, patience_s=100))
+        while "1 requests wait" not in account.held_back:
+            await asyncio.sleep(0.01)
+        await accounts.logout(account.account_id)
+        with pytest.raises(faults.NeedsLogin, match="logged out") as caught:
+            await waiting
+        assert caught.value.reason == "ACCOUNT_UNKNOWN"
 
     life.run(story)

@@ -182,15 +182,19 @@ def test_who_leaves_the_queue_is_forgotten() -> None:
     run(story())
 
 
-def test_the_end_of_the_account_is_told_to_all_who_wait() -> None:
+def test_who_waits_can_be_sent_away_and_the_limits_stay() -> None:
     async def story() -> None:
         turns = await allowed(1)
-        await turns.take(wait())
-        waiting = asked(turns)
+        turn = await turns.take(wait())
+        waiting = [asked(turns) for _ in range(2)]
         await settle()
-        turns.close()
-        for task in (waiting, asked(turns)):
-            with pytest.raises(faults.NeedsLogin, match=SERVER):
+        turns.dismiss(faults.NeedsLogin("logged out"))
+        for task in waiting:
+            with pytest.raises(faults.NeedsLogin, match="logged out"):
                 await task
+        turn.heard(429, {"retry-after": "60"})
+        turn.end()
+        with pytest.raises(faults.RateLimited):
+            await turns.take(wait(1))
 
     run(story())

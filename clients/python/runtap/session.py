@@ -1,12 +1,15 @@
 """What all objects of one `Api` share: the login, defaults for paths, how old answers may be, calls in its name.
 
 A daemon that restarted does not know an account whose key came with a call. It answers ACCOUNT_UNKNOWN; the session
-logs in again and repeats the call, once, and nobody notices. Keys given as an argument stay in this object: they are
-neither pickled nor shown, so a copy in another process lives as long as the daemon knows the account.
+logs in again and repeats the call, once, and nobody notices. It does the same when the server has refused the key that
+the account last logged in with: that may have been another program's, or this one's may have been replaced on disk.
+Keys given as an argument stay in this object: they are neither pickled nor shown, so a copy in another process lives
+as long as the daemon knows the account.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -27,6 +30,10 @@ LONGEST_S = 1e9
 """What a timeout is that is meant to be none; neither gRPC nor a Duration has infinity."""
 FLOOR_S = 10.0
 """A new `Api` accepts what was fetched at most this long before it was made."""
+
+
+_LOG_IN_AGAIN = ("ACCOUNT_UNKNOWN", "API_KEY_REJECTED")
+"""What another login may cure."""
 
 
 class Session:
@@ -108,21 +115,26 @@ class Session:
         try:
             return channel.daemon().call(method, request, account=self.account, timeout=seconds)
         except CommError as error:
-            if error.reason != "ACCOUNT_UNKNOWN":
+            if error.reason not in _LOG_IN_AGAIN:
                 raise
         self._login_again()
         return channel.daemon().call(method, request, account=self.account, timeout=seconds)
 
     def stream(self, method: str, request: Message) -> Iterator[Any]:
         """Many answers. No deadline: the daemon watches over the server, and gRPC over the daemon."""
+        messages = channel.daemon().stream(method, request, account=self.account, timeout=None)
         try:
-            yield from channel.daemon().stream(method, request, account=self.account, timeout=None)
-            return
-        except CommError as error:  # an account is checked before the first message, so nothing is repeated
-            if error.reason != "ACCOUNT_UNKNOWN":
+            first = next(messages, None)
+        except CommError as error:
+            if error.reason not in _LOG_IN_AGAIN:
                 raise
-        self._login_again()
-        yield from channel.daemon().stream(method, request, account=self.account, timeout=None)
+            self._login_again()
+            messages = channel.daemon().stream(method, request, account=self.account, timeout=None)
+            first = next(messages, None)
+        with contextlib.closing(messages):
+            if first is not None:
+                yield first
+                yield from messages
 
     def fresh(self, message: common_pb2.Freshness, what: str) -> Freshness:
         """Reads how fresh an answer is, and warns when it is stale."""
@@ -150,8 +162,8 @@ class Session:
         account = self._login().account
         if account.account_id != self.account:
             raise AuthenticationError(
-                f"the daemon has restarted and this program's key for {self.base_url} is now that of "
-                f"{account.viewer.username}, not of {self.viewer.username}: make a new runtap.Api()",
+                f"this program's key for {self.base_url} is now that of {account.viewer.username}, not of "
+                f"{self.viewer.username}: make a new runtap.Api()",
                 reason="ACCOUNT_UNKNOWN",
             )
 

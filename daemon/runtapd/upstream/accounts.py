@@ -85,6 +85,9 @@ class Accounts:
         self._accounts: dict[str, Account] = {}
         self._stored_keys: dict[str, str] = {}
         self._by_key: dict[str, str] = {}
+        """Whose the keys are that a server has confirmed to this daemon, also when they have logged out since."""
+        self._turns: dict[str, Turns] = {}
+        """By account; kept when it logs out, since the pause a server asked for is not over with that."""
         self._default = ""
         self._logins: dict[str, asyncio.Lock] = {}
         self._saving = asyncio.Lock()
@@ -128,14 +131,15 @@ class Accounts:
                 "this account is not known to the daemon; call Login", reason="ACCOUNT_UNKNOWN"
             )
         if account.upstream is None:
-            key = self._key_on_disk(account)
+            key, place = self._key_on_disk(account)
             if not key:
                 raise faults.NeedsLogin(
-                    f"the key for {account.base_url} came with a call to an earlier daemon; call Login",
+                    f"the key of {account.viewer.username} for {account.base_url} came with a call to an earlier "
+                    "daemon, which kept it in memory only; call Login with it, or have it kept by `runtap login`",
                     reason="ACCOUNT_UNKNOWN",
                     metadata={"server": account.base_url},
                 )
-            self._connect(account, key)
+            self._connect(account, key, place)
         return account
 
     async def for_account(self, account_id: str) -> Upstream:
@@ -164,8 +168,7 @@ class Accounts:
         async with self._logins.setdefault(fingerprint, asyncio.Lock()):
             account = self._accounts.get(self._by_key.get(fingerprint, ""))
             if account is None or verify or account.blocked or account.upstream is None:
-                account = await self._verified(found, wait, account)
-                self._by_key[fingerprint] = account.account_id
+                account = await self._verified(found, fingerprint, wait)
         account.source, account.place = found.source, found.place
         if store:
             self._stored_keys[account.account_id] = found.api_key
@@ -189,12 +192,10 @@ class Accounts:
         if account is None:
             return False
         removed = self._stored_keys.pop(account.account_id, None) is not None
-        self._by_key = {k: v for k, v in self._by_key.items() if v != account.account_id}
         if self._default == account.account_id:
             self._default = ""
         if account.channel:
-            account.channel.turns.close()
-            account.channel.close()
+            account.channel.log_out()
         await self._save()
         return removed
 
@@ -206,52 +207,66 @@ class Accounts:
 
     # Inside
 
-    async def _verified(self, found: Credentials, wait: Wait, known: Account | None) -> Account:
-        channel = self._channel(found.base_url, found.api_key, known)
+    async def _verified(self, found: Credentials, fingerprint: str, wait: Wait) -> Account:
+        known_id = self._by_key.get(fingerprint, "")
+        channel = self._channel(found.base_url, found.api_key, known_id, f"the API key from {found.place}")
         upstream = GraphQLUpstream(channel)
         try:
             viewer = await upstream.viewer(wait)
         except faults.NeedsLogin as error:
             channel.close()
+            if error.reason != "API_KEY_REJECTED":  # logged out, while it waited for its turn
+                raise
+            self._by_key.pop(fingerprint, None)
             raise faults.NeedsLogin(
-                f"{found.base_url} refused the API key from {found.place}; `runtap login` sets a new one",
+                f"{found.base_url} refused the API key from {found.place}: replace it there, or log in with another "
+                "one (`runtap login`)",
                 reason="API_KEY_REJECTED",
                 metadata={"server": found.base_url, "key_source": found.place},
             ) from error
         upstream.username = viewer.username
         account_id = _account_id(found.base_url, viewer)
+        # Another key of the same user is held to the same limits.
+        channel.turns = self._turns.setdefault(account_id, channel.turns)
+        channel.key_name = f"the API key of {viewer.username} from {found.place}"
         account = self._accounts.get(account_id)
         if account is None:
             account = Account(account_id, found.base_url, found.app_url, viewer, found.source)
             self._accounts[account_id] = account
         elif account.channel:
             channel.requests_sent += account.channel.requests_sent
-            channel.turns = account.channel.turns  # another key of the same user is held to the same limits
+            if account.blocked:  # whoever still has that key is not to be let in because of the new one
+                self._by_key.pop(_fingerprint(account.base_url, account.channel.api_key), None)
             account.channel.close()
+        self._by_key[fingerprint] = account_id
         account.app_url, account.viewer, account.viewer_at = found.app_url, viewer, time.time()
         account.channel, account.upstream = channel, upstream
         return account
 
-    def _connect(self, account: Account, key: str) -> None:
-        account.channel = self._channel(account.base_url, key)
+    def _connect(self, account: Account, key: str, place: str) -> None:
+        key_name = f"the API key of {account.viewer.username} from {place}"
+        account.channel = self._channel(account.base_url, key, account.account_id, key_name)
+        self._turns.setdefault(account.account_id, account.channel.turns)
         account.upstream = GraphQLUpstream(account.channel, account.viewer.username)
-        self._by_key[_fingerprint(account.base_url, key)] = account.account_id
 
-    def _channel(self, base_url: str, key: str, known: Account | None = None) -> Channel:
+    def _channel(self, base_url: str, key: str, account_id: str, key_name: str) -> Channel:
         self._learn(key)
-        turns = known.channel.turns if known is not None and known.channel else Turns(base_url)
-        return Channel(base_url, key, self._user_agent, self._threads, turns)
+        turns = self._turns.get(account_id) or Turns(base_url)
+        return Channel(base_url, key, self._user_agent, self._threads, turns, key_name)
 
-    def _key_on_disk(self, account: Account) -> str:
-        """Returns a key that can be found without the caller; empty when there is none."""
+    def _key_on_disk(self, account: Account) -> tuple[str, str]:
+        """Returns a key that can be found without the caller, and where it is; empty when there is none."""
         if account.account_id in self._stored_keys:
-            return self._stored_keys[account.account_id]
+            return self._stored_keys[account.account_id], credentials.STORE_PLACE
+        key = ""
         if account.source is KeySource.NETRC:
-            return credentials.netrc_key(Path(account.place), account.base_url)
-        if account.source is KeySource.LOCAL_SERVER:
+            key = credentials.netrc_key(Path(account.place), account.base_url)
+        elif account.source is KeySource.SETTINGS:
+            key = credentials.settings_key(Path(account.place), account.base_url)
+        elif account.source is KeySource.LOCAL_SERVER:
             found = credentials.local_server(self._local_home)
-            return found[1] if found and found[0] == account.base_url else ""
-        return ""
+            key = found[1] if found and found[0] == account.base_url else ""
+        return key, account.place
 
     def _load(self) -> None:
         try:

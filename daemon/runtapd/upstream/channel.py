@@ -62,10 +62,14 @@ class Channel:
     """Shared by all accounts; turns keep one account from taking them all."""
     turns: Turns = field(repr=False)
     """Those of the account; they outlive this channel when it logs in with another key."""
+    key_name: str = "the API key of this account"
+    """How people know the key: whose it is and where it was found."""
     draw: random.Random = field(default_factory=random.Random, repr=False)
     requests_sent: int = 0
     refused: bool = False
-    """True once the server answered 401 to this key."""
+    """True once the server answered 401 to this key: nothing more is sent with it."""
+    logged_out: bool = False
+    """True once the account was logged out: nothing more is sent with its key."""
     _sessions: dict[Urgency, Session] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -78,6 +82,12 @@ class Channel:
         """Closes idle connections."""
         for session in self._sessions.values():
             session.close()
+
+    def log_out(self) -> None:
+        """Ends the use of the key, also by those who wait with a request; what has been sent may be answered."""
+        self.logged_out = True
+        self.turns.dismiss(self._gone())
+        self.close()
 
     async def graphql(
         self,
@@ -189,11 +199,7 @@ class Channel:
         pause = retry.retry_after(answer.headers.get("retry-after"), time.time())
         if status == 401:
             self.refused = True
-            return faults.NeedsLogin(
-                f"{self.base_url} refused the API key of this account; `runtap login` sets a new one",
-                reason="API_KEY_REJECTED",
-                metadata=metadata,
-            )
+            return self._key_refused(metadata)
         if status == 403:
             return faults.UpstreamForbidden(text, metadata=metadata)
         if status == 429:
@@ -201,6 +207,28 @@ class Channel:
         if retry.may_retry(status):
             return faults.UpstreamUnavailable(text, metadata=metadata, retry_after_s=pause)
         return faults.UpstreamRefused(text, metadata=metadata)
+
+    def _key_refused(self, metadata: dict[str, str]) -> faults.NeedsLogin:
+        return faults.NeedsLogin(
+            f"{self.base_url} refused {self.key_name}, and nothing more is sent with it: replace it where it comes "
+            "from, or log in with another one (`runtap login`)",
+            reason="API_KEY_REJECTED",
+            metadata=metadata,
+        )
+
+    def _gone(self) -> faults.NeedsLogin:
+        return faults.NeedsLogin(
+            f"this account of {self.base_url} was logged out; call Login",
+            reason="ACCOUNT_UNKNOWN",
+            metadata=self._where(),
+        )
+
+    def _check_key(self) -> None:
+        """Raises NeedsLogin when the key is not to be used any more."""
+        if self.logged_out:
+            raise self._gone()
+        if self.refused:
+            raise self._key_refused(self._where() | {"http_status": "401"})
 
     def _late(self, operation: str) -> faults.UpstreamTimeout:
         return faults.UpstreamTimeout(
@@ -217,16 +245,18 @@ class Channel:
 
     async def _post(self, body: bytes, time_left: _Time, most_bytes: int) -> Answer:
         """Sends once, when it is its turn, and waits to the deadline, which may move on while others join the wait."""
+        self._check_key()
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         turn = await self.turns.take(time_left.wait)
         time_left.waited_s += loop.time() - asked_at
         exchange = Exchange(time_left.deadline - loop.time(), _on_loop(loop, turn.heard), most_bytes)
         try:
+            self._check_key()  # others may have met a refusal meanwhile
             job = self.threads.submit(
                 self._sessions[turn.urgency].post, exchange, f"{self.base_url}/graphql", body
             )
-        except RuntimeError:
+        except (RuntimeError, faults.NeedsLogin):
             turn.end()
             raise
         self.requests_sent += 1

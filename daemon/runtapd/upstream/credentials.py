@@ -25,7 +25,9 @@ CLOUD_HOSTS = frozenset({"api.wandb.ai", "api.forge.coreweave.com"})
 LOCAL = "local"
 """What callers say instead of a URL when they mean the local server of this machine."""
 
+STORE_PLACE = "the daemon's own store"
 _KEY_URL = "server of api_key"
+_KEY_FILE = "file of api_key"
 _SHORTEST_KEY = 40
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _JWT = re.compile(r"[A-Za-z0-9_=-]+\.[A-Za-z0-9_=-]+\.[A-Za-z0-9_=+/-]*")
@@ -87,7 +89,8 @@ def check_key(key: str, place: str = "the call") -> str:
     # On-premise keys carry a prefix up to the first dash, such as `local-`.
     body = key.partition("-")[2] if "-" in key else key
     if len(body) < _SHORTEST_KEY:
-        problem = f"has {len(body)} characters; an API key has {_SHORTEST_KEY} or more"
+        behind = " behind its first dash" if "-" in key else ""
+        problem = f"has {len(body)} characters{behind}; an API key has {_SHORTEST_KEY} or more"
     elif not _PLAIN_KEY.fullmatch(body):
         problem = "has other characters than letters, digits, dashes and underscores"
     else:
@@ -157,7 +160,7 @@ def resolve(
     searched: list[str] = []
     found = _find_key(url, api_key, around, settings, searched)
     if found is None and (kept := stored_key(url)):
-        found = kept, KeySource.STORE, "the daemon's own store"
+        found = kept, KeySource.STORE, STORE_PLACE
     if found is None:
         searched.append("keys kept by `runtap login`")
         raise faults.NeedsLogin(
@@ -193,7 +196,7 @@ def _find_key(
         searched.append(f"{path} ({trouble})" if trouble else str(path))
     searched.append("wandb settings files")
     if settings.get("api_key") and settings[_KEY_URL].rstrip("/") == url:
-        return settings["api_key"], KeySource.SETTINGS, "a wandb settings file"
+        return settings["api_key"], KeySource.SETTINGS, settings[_KEY_FILE]
     return None
 
 
@@ -220,7 +223,7 @@ def _netrc_key(path: Path, url: str) -> tuple[str, str]:
         return "", ""
     except OSError as error:
         return "", f"cannot be read: {error.strerror}"
-    except (netrc.NetrcParseError, UnicodeDecodeError):
+    except (netrc.NetrcParseError, ValueError):
         return "", "is not a netrc file"  # the parser's own words may quote a password
     parts = urlsplit(url)
     hosts = [parts.netloc]
@@ -244,17 +247,28 @@ def read_settings(around: Surroundings) -> dict[str, str]:
         files.append(Path(around.working_directory) / "wandb" / "settings")
     merged: dict[str, str] = {}
     for file in files:
-        parser = configparser.ConfigParser(interpolation=None)
-        try:
-            parser.read_string(file.read_text("utf-8"))
-        except (OSError, configparser.Error, UnicodeDecodeError):
-            continue
-        if parser.has_section("default"):
-            merged.update(parser["default"])
-            if "api_key" in parser["default"]:
-                # A key is for the server its own file means, not for one that a later file names.
-                merged[_KEY_URL] = merged.get("base_url", DEFAULT_BASE_URL)
+        found = _settings_of(file)
+        merged.update(found)
+        if "api_key" in found:
+            # A key is for the server its own file means, not for one that a later file names.
+            merged[_KEY_URL] = merged.get("base_url", DEFAULT_BASE_URL)
+            merged[_KEY_FILE] = str(file)
     return merged
+
+
+def settings_key(path: Path, url: str) -> str:
+    """Returns the key a settings file holds for a server that it names itself; empty when none."""
+    found = _settings_of(path)
+    return found.get("api_key", "") if found.get("base_url", DEFAULT_BASE_URL).rstrip("/") == url else ""
+
+
+def _settings_of(file: Path) -> dict[str, str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(file.read_text("utf-8"))
+    except (OSError, configparser.Error, ValueError):  # no text, or a path that no file can have
+        return {}
+    return dict(parser["default"]) if parser.has_section("default") else {}
 
 
 def local_server(local_home: Path) -> tuple[str, str] | None:

@@ -55,15 +55,13 @@ class Turns:
     _waiting: list[_Waiter] = field(default_factory=list)
     _busy: dict[Urgency, int] = field(default_factory=lambda: dict.fromkeys(Urgency, 0))
     _timer: asyncio.TimerHandle | None = None
-    _closed: bool = False
 
     def __post_init__(self) -> None:
         self._budget = Budget(self.clock)
 
     async def take(self, wait: Wait) -> Turn:
         """Waits for a turn. Raises RateLimited where limits make that too long, UpstreamUnavailable where a server
-        in trouble asked for a pause, UpstreamTimeout where it leaves others unanswered; NeedsLogin when the account
-        has ended."""
+        in trouble asked for a pause, UpstreamTimeout where it leaves others unanswered; what `dismiss` was given."""
         loop = asyncio.get_running_loop()
         waiter = _Waiter(wait, self.clock(), loop.create_future())
         self._waiting.append(waiter)
@@ -85,11 +83,11 @@ class Turns:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
 
-    def close(self) -> None:
-        """Ends the account: whoever waits hears so, and nobody gets a turn any more."""
-        self._closed = True
-        if self._waiting:
-            self._pump()
+    def dismiss(self, fault: faults.Fault) -> None:
+        """Sends all who wait away. What the server asked for still holds for those who come later."""
+        for waiter in self._waiting:
+            waiter.turn.set_exception(fault)
+        self._waiting.clear()
 
     def heard(self, number: int, told: Told) -> None:
         """Takes in the head of an answer; what it says may let others go, or hold them."""
@@ -129,19 +127,12 @@ class Turns:
                 waiter.turn.set_result(Turn(urgency, self._budget.sent(), self))
 
     def _send_away(self) -> None:
-        """Lets those go whose time ends inside the pause, or all when the account has ended."""
+        """Lets those go whose time ends inside the pause."""
         pause = self._budget.paused_s
         for waiter in list(self._waiting):
-            if self._closed:
-                fault: faults.Fault = faults.NeedsLogin(
-                    f"this account of {self.server} was logged out; call Login", reason="ACCOUNT_UNKNOWN"
-                )
-            elif pause and waiter.wait.deadline - self.clock() <= pause:
-                fault = self._paused(pause)
-            else:
-                continue
-            self._waiting.remove(waiter)
-            waiter.turn.set_exception(fault)
+            if pause and waiter.wait.deadline - self.clock() <= pause:
+                self._waiting.remove(waiter)
+                waiter.turn.set_exception(self._paused(pause))
 
     def _too_late(self, waiter: _Waiter) -> faults.UpstreamFault:
         waited = self.clock() - waiter.since
