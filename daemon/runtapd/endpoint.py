@@ -7,6 +7,7 @@ daemon left behind, and, once the socket answers, the info file. On the way down
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -30,6 +31,8 @@ API_REVISION = 1
 MAX_SOCKET_PATH_BYTES = 90
 _SOCKET_FOLDER_PREFIX = "runtap-socket-"
 _SOCKET_NAME = re.compile(r"d-\d+-[0-9a-f]+\.sock")
+_NO_MEANS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Why a file cannot be opened although nothing is wrong with it: clients hold more connections than we have room for."""
 
 
 @dataclass
@@ -100,12 +103,21 @@ class Endpoint:
             raise disk_failure(error, self.info_path) from error
 
     def is_ours(self) -> bool:
-        """True while the info file names this daemon."""
+        """True while the info file names this daemon. Having no means to look is no sign that it does not."""
+        try:
+            with open(self.info_path, "rb"):
+                pass
+        except OSError as error:
+            if error.errno in _NO_MEANS:
+                return True
+        return self._is_named()
+
+    def _is_named(self) -> bool:
         return _instance_in(self.info_path) == self.instance_id
 
     def withdraw(self) -> None:
         """Removes the info file, unless a successor's has taken its place."""
-        if self.is_ours():
+        if self._is_named():
             self.info_path.unlink(missing_ok=True)
 
     def release(self, ended: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -83,6 +84,20 @@ def test_the_info_file_is_withdrawn_only_while_it_is_ours(tmp_path: Path) -> Non
     assert ours.info_path.exists()
     ours.release("replaced")
     assert ours.info_path.exists()
+
+
+def test_a_daemon_without_a_descriptor_left_is_not_replaced(tmp_path: Path) -> None:
+    ours = _endpoint(tmp_path)
+    ours.publish()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        assert ours.is_ours()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    ours.info_path.unlink()
+    assert not ours.is_ours()
+    ours.release("replaced")
 
 
 def test_how_the_last_one_ended_is_remembered(tmp_path: Path) -> None:
