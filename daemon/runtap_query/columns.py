@@ -124,6 +124,8 @@ def resolve_column(name: str) -> Column:
     if name in SPELLINGS:
         root = SPELLINGS[name]
         return Column(root, COLUMNS[root])
+    if not name.strip():
+        raise QueryError("a column has no name; known are " + ", ".join(sorted(COLUMNS)))
     if len(name) > MAX_COLUMN:
         raise QueryError(f"column {shown(name)} is longer than {MAX_COLUMN} characters")
     head, _, rest = name.partition(".")

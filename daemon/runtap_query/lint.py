@@ -8,7 +8,8 @@ from typing import Any, Final
 from .columns import Column, Kind
 from .errors import nearest, shown
 from .operands import ORDERING
-from .parse import Compare, Node, Not
+from .order import DIRECTIONS, parse_order
+from .parse import OPERATORS, Compare, Node, Not
 
 STATES: Final = (
     "running", "finished", "crashed", "failed", "killed", "preempting", "preempted", "pending",
@@ -32,6 +33,12 @@ def lint(filters: Mapping[str, Any], node: Node, order: str = "") -> list[str]:
         found.append(
             f"order {shown(order)} has no sign and goes downwards; write +{order.strip()} to go upwards"
         )
+    if len(order.split()) > 1 and order.split()[-1].lower() in DIRECTIONS:
+        found.append(
+            f"order {shown(order)} is by a key that ends in a direction; that is a sign in front of it"
+        )
+    if order.strip() and parse_order(order).column.kind is Kind.TAGS:
+        found.append(f"order {shown(order)} names a list, and lists have no order; runs come by their id")
     return list(dict.fromkeys(found))
 
 
@@ -68,10 +75,18 @@ def _of_comparison(node: Compare) -> Iterator[str]:
     if operator in ("$regex", "$exists", "$size", "$contains"):
         return
     for value in values:
+        if isinstance(value, Mapping):
+            yield from _of_object(column, value)
         if column.root == "state" and isinstance(value, str):
             yield from _of_state(value)
         else:
             yield from _of_value(column, operator, value)
+
+
+def _of_object(column: Column, value: Mapping[str, Any]) -> Iterator[str]:
+    for key in value:
+        if f"${key}" in OPERATORS:
+            yield f"{column} is compared with an object that has the key {shown(key)}; the operator is '${key}'"
 
 
 def _of_state(value: str) -> Iterator[str]:

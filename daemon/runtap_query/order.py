@@ -31,6 +31,10 @@ class Order:
 
 
 DEFAULT_ORDER: Final = "-created_at"
+DIRECTIONS: Final = {"asc": "+", "ascending": "+", "desc": "-", "descending": "-"}
+"""What people write behind a column, and the sign that means it here."""
+_OTHER_SIGNS: Final = {"\u2212": "-", "\u2013": "-", "~": "-", "!": "-", "*": "-", ">": "-", "<": "+"}
+"""What is written or pasted for a sign."""
 _EXAMPLES: Final = "'-created_at' or '+summary_metrics.loss'"
 
 
@@ -45,8 +49,29 @@ def parse_order(text: str | None) -> Order:
     try:
         column = resolve_column(name)
     except QueryError as error:
-        raise QueryError(f"order: {error}") from None
+        raise QueryError(_misspelt(text) or f"order: {error}") from None
     return Order(column, descending=text[0] != "+")
+
+
+def _misspelt(text: str) -> str:
+    """What is wrong with an order that names a column with its direction in another form; empty when it names none."""
+    name, _, direction = text.lstrip("+-").partition(" ")
+    several = text.split(",")
+    if direction.strip().lower() in DIRECTIONS:
+        meant = DIRECTIONS[direction.strip().lower()] + name
+        problem = "has its direction behind the column; it is a sign in front of it"
+    elif len(several) > 1:
+        meant = several[0].strip()
+        problem = "names several columns; there is one, and ties go by run id"
+    else:
+        bare = text.lstrip("+-" + "".join(_OTHER_SIGNS)).strip()
+        meant = _OTHER_SIGNS.get(text[0], text[0]) + bare
+        problem = "begins with something else than one + or -"
+    try:
+        resolve_column(meant.lstrip("+-").strip())
+    except QueryError:
+        return ""
+    return f"order {shown(text)} {problem}; did you mean {shown(meant)}?"
 
 
 def sort_documents(documents: Iterable[D], order: Order | str | None = None) -> list[D]:

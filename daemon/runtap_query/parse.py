@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from . import limits
-from .columns import Column, resolve_column
+from .columns import JSON_ROOTS, Column, resolve_column
 from .errors import QueryError, nearest, shown
 from .operands import COMPARING, LISTS, checked, comparisons, is_operators, pattern
 
@@ -207,6 +207,13 @@ def _resolve(key: str, operand: object, path: str) -> Column:
     try:
         return resolve_column(key)
     except QueryError as error:
+        if key in JSON_ROOTS and isinstance(operand, Mapping) and operand and not is_operators(operand):
+            inner = str(next(iter(operand)))
+            meant = f"{key}.{inner}" if len(inner) <= 40 else f"{key}.<key>"
+            raise QueryError(
+                f"column {shown(key)} cannot be compared as a whole; name the key with it, as in {meant!r}",
+                path,
+            ) from None
         raise QueryError(str(error), path) from None
 
 

@@ -32,7 +32,7 @@ MAX_SOCKET_PATH_BYTES = 90
 _SOCKET_FOLDER_PREFIX = "runtap-socket-"
 _SOCKET_NAME = re.compile(r"d-\d+-[0-9a-f]+\.sock")
 _NO_MEANS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Why a file cannot be opened although nothing is wrong with it: clients hold more connections than we have room for."""
+"""Why a file cannot be opened although nothing is wrong with it: clients hold more connections than there is room."""
 
 
 @dataclass

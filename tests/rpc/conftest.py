@@ -77,3 +77,17 @@ def pair(request: pytest.FixtureRequest, office: Office, name: str, other: str) 
     if request.param.startswith("two users"):
         return first, office.account(office.here, key_of(other))
     return first, office.account(office.there, key_of(name))
+
+
+@pytest.fixture(scope="module")
+def seat(office: Office) -> Seat:
+    """One account, for tests that change nothing."""
+    key = office.here.user("ada")
+    office.daemon.secrets.append(key)
+    return office.account(office.here, key)
+
+
+@pytest.fixture(scope="module")
+def server(office: Office) -> PersonalUpstream:
+    """The server of that account."""
+    return office.here

@@ -248,6 +248,9 @@ def test_every_end_of_a_request_is_told_before_the_callers_own_deadline(
     assert told.metadata["server"] == world.server.url and KEY not in str(told)
     assert told.retry_after_s is None or told.retry_after_s == 2
     world.server.heal()
+    if reason == "API_KEY_REJECTED":
+        assert failing(lambda: world.get("r0000")).reason == reason, "until somebody logs in"
+        login(world.daemon, world.server)
     assert world.get("r0000").run.run_id == "r0000"
 
 

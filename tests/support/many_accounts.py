@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from runtap.environment import CALLER_VARIABLES
@@ -160,28 +162,32 @@ class Office:
 class Seat:
     """The calls of one account."""
 
-    daemon: Daemon
+    daemon: Daemon = field(repr=False)
     account_id: str
     reader: str = ""
     """What the server shows this account in the place of READER."""
 
+    @cached_property
+    def _channel(self) -> grpc.Channel:
+        return self.daemon.channel(account=self.account_id)
+
     def accounts(self) -> accounts_pb2_grpc.AccountServiceStub:
-        return accounts_pb2_grpc.AccountServiceStub(self.daemon.channel(account=self.account_id))
+        return accounts_pb2_grpc.AccountServiceStub(self._channel)
 
     def runs(self) -> runs_pb2_grpc.RunServiceStub:
-        return runs_pb2_grpc.RunServiceStub(self.daemon.channel(account=self.account_id))
+        return runs_pb2_grpc.RunServiceStub(self._channel)
 
     def projects(self) -> projects_pb2_grpc.ProjectServiceStub:
-        return projects_pb2_grpc.ProjectServiceStub(self.daemon.channel(account=self.account_id))
+        return projects_pb2_grpc.ProjectServiceStub(self._channel)
 
     def sweeps(self) -> sweeps_pb2_grpc.SweepServiceStub:
-        return sweeps_pb2_grpc.SweepServiceStub(self.daemon.channel(account=self.account_id))
+        return sweeps_pb2_grpc.SweepServiceStub(self._channel)
 
     def histories(self) -> history_pb2_grpc.HistoryServiceStub:
-        return history_pb2_grpc.HistoryServiceStub(self.daemon.channel(account=self.account_id))
+        return history_pb2_grpc.HistoryServiceStub(self._channel)
 
     def writes(self) -> writes_pb2_grpc.WriteServiceStub:
-        return writes_pb2_grpc.WriteServiceStub(self.daemon.channel(account=self.account_id))
+        return writes_pb2_grpc.WriteServiceStub(self._channel)
 
     def run(self, run_id: str, timeout: float = CALL_S, **options: Any) -> runs_pb2.Run:
         """Reads a run with these ReadOptions."""

@@ -87,10 +87,22 @@ def test_several_keys_and_whole_documents() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["no_such_field", "state.x", "user.name", "omitted", "summary", "", ".", "summary_json .a"]
+    ("path", "said"),
+    [
+        ("no_such_field", "these are commit, config_json, .* and keys as in 'config_json.lr'"),
+        ("state.x", "behind config_json and summary_json only"),
+        ("user.name", "behind config_json and summary_json only"),
+        ("omitted", "it comes with the documents"),
+        ("summary", "did you mean 'summary_json'?"),
+        ("historyLineCount", "did you mean 'history_line_count'?"),
+        ("", "these are commit, config_json"),
+        (".", "these are commit, config_json"),
+        ("summary_json .a", "did you mean 'summary_json.a'?"),
+        ("summary_json.", "behind config_json and summary_json only"),
+    ],
 )
-def test_what_is_no_field_is_named(path: str) -> None:
-    with pytest.raises(InvalidRequest, match="config_json and summary_json") as caught:
+def test_what_is_no_field_is_named_and_told_what_would_be(path: str, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said) as caught:
         masks.parse(FieldMask(paths=["state", path]))
     assert caught.value.field == "read_mask" and repr(path) in caught.value.message
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtapd.faults import InvalidRequest
-from runtapd.model.paths import project_path, run_path
+from runtapd.model.paths import entity_name, project_path, run_path
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,10 @@ from runtapd.model.paths import project_path, run_path
         "https://wandb.ai/team/vision/runs/r1",
         "https://wandb.ai/team/vision/runs/r1/overview?workspace=user-ada",
         "http://127.0.0.1:8080/team/vision/runs/r1#charts",
+        "wandb.ai/team/vision/runs/r1?workspace=user-ada",
+        "localhost:8080/team/vision/runs/r1",
+        "team/vision/runs/r1/files",
+        "team / vision / r1",
     ],
 )
 def test_a_run_in_any_form(text: str) -> None:
@@ -63,6 +67,41 @@ def test_a_missing_default_is_named() -> None:
         run_path("r1", "team", "")
     with pytest.raises(InvalidRequest, match="no default entity"):
         run_path("vision/r1", "", "")
+    with pytest.raises(InvalidRequest, match=r"write entity/project, or set a default .* WANDB_ENTITY"):
+        project_path("vision", "", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("team/vision/sweeps/s1", "it is that of a sweep"),
+        ("https://wandb.ai/team/vision/artifacts/model/x/v0", "it is that of an artifact"),
+        ("https://wandb.ai/team/vision/workspace", "a project, whose runs are team/vision/<run_id>"),
+    ],
+)
+def test_what_is_something_else_is_said(text: str, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        run_path(text, "team", "vision")
+
+
+@pytest.mark.parametrize(
+    "text", ["team/vision/r1", "team/vision/runs/r1/files", "https://x.test/team/vision/runs/r1"]
+)
+def test_whoever_names_a_run_for_a_project_is_told_its_project(text: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"did you mean 'team/vision'\?"):
+        project_path(text, "", "")
+
+
+@pytest.mark.parametrize("text", ["team", " team ", "https://wandb.ai/team", ""])
+def test_an_entity(text: str) -> None:
+    assert entity_name(text, "team") == "team"
+
+
+@pytest.mark.parametrize("text", ["team/vision", "https://wandb.ai", "https://wandb.ai/team/vision", "//"])
+def test_what_is_no_entity_names_the_field(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="the name of a user or a team") as caught:
+        entity_name(text, "")
+    assert (caught.value.reason, caught.value.field) == ("INVALID_PATH", "entity")
 
 
 @pytest.mark.parametrize(

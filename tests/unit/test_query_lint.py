@@ -29,6 +29,7 @@ def warnings(filters: dict[str, Any], order: str = "") -> list[str]:
         ({"group": 7}, "group, a text, with the number 7, which it never is; write it in quotes"),
         ({"created_at": {"$gt": 1717200000000}}, "these look like milliseconds"),
         ({"$or": [{"summary.loss": 1}]}, "in wandb.Api(), it is 'summary_metrics.loss'"),
+        ({"config.lr": {"lt": 1}}, "an object that has the key 'lt'; the operator is '$lt'"),
     ],
 )
 def test_what_is_not_meant_is_said(filters: dict[str, Any], said: str) -> None:
@@ -56,5 +57,8 @@ def test_orders_too() -> None:
     assert warnings({}, "+summary_metrics.loss") == []
     (unsigned,) = warnings({}, "created_at")
     assert unsigned == "order 'created_at' has no sign and goes downwards; write +created_at to go upwards"
+    (unordered,) = warnings({}, "-tags")
+    assert "names a list, and lists have no order" in unordered
+    assert "ends in a direction" in warnings({}, "-config.lr desc")[0]
     (summary,) = warnings({}, "-summary.loss")
     assert "it is 'summary_metrics.loss'" in summary

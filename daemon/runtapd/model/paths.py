@@ -7,7 +7,15 @@ from urllib.parse import unquote, urlsplit
 
 from runtapd.faults import InvalidRequest
 
-_PROJECT_FORMS = "entity/project (or project, or the project's URL)"
+# What a page of a project is about, by the word behind the project; some stand there alone, as tabs of the project.
+_PAGES = {
+    "runs": "a run",
+    "sweeps": "a sweep",
+    "groups": "a group",
+    "reports": "a report",
+    "artifacts": "an artifact",
+}
+_PROJECT_TABS = frozenset({"workspace", "table", "overview", *_PAGES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,8 @@ class ProjectPath:
 def run_path(text: str, entity: str, project: str) -> RunPath:
     """Parses a run path; `entity` and `project` complete short forms and may be empty.
 
-    Accepts `entity/project/run_id` also with `/runs/`, with `:` before the id, and as a URL of a run's page.
+    Accepts `entity/project/run_id` also with `/runs/`, with `:` before the id, and the address of a run's page with or
+    without the server.
     """
     return RunPath(*_item_parts(text, "run", entity, project))
 
@@ -59,22 +68,24 @@ def sweep_path(text: str, entity: str, project: str) -> SweepPath:
 
 
 def _item_parts(text: str, kind: str, entity: str, project: str) -> tuple[str, str, str]:
-    parts = _item_url_parts(text, f"{kind}s") if "://" in text else _plain_parts(text)
-    if len(parts) in (3, 4) and parts[-2] == f"{kind}s" and "://" not in text:
-        del parts[-2]
+    pieces, is_page = _pieces(text, "path")
+    if len(pieces) > 3 and pieces[2] == f"{kind}s":
+        # Everything after the id (`/overview`, `?workspace=...`) belongs to the page.
+        parts = [*pieces[:2], pieces[3]]
+    elif is_page:
+        parts = []
+    elif len(pieces) == 3 and pieces[1] == f"{kind}s":
+        parts = [pieces[0], pieces[2]]
+    else:
+        parts = pieces
     if parts and ":" in parts[-1] and len(parts) <= 2:
         parts[-1:] = parts[-1].split(":", 1)
     if not parts or len(parts) > 3 or not all(parts):
-        raise InvalidRequest(
-            f"{text!r} is not the path of a {kind}: entity/project/{kind}_id "
-            f"(or project/{kind}_id, {kind}_id, or the {kind}'s URL)",
-            reason="INVALID_PATH",
-            field="path",
-        )
+        raise _no_path(text, kind, pieces, is_page, "path")
     item_id = parts[-1]
     project = parts[-2] if len(parts) > 1 else project
     entity = parts[-3] if len(parts) > 2 else entity
-    _need(text, "path", project=project, entity=entity)
+    _need(text, "path", f"entity/project/{kind}_id", project=project, entity=entity)
     return entity, project, item_id
 
 
@@ -83,24 +94,47 @@ def project_path(text: str, entity: str, project: str, *, field: str = "project"
 
     `field` is where it stands in the request, for the error.
     """
-    parts = _url_parts(text, field) if "://" in text else _plain_parts(text)
-    if len(parts) == 3 and parts[-1] in {"workspace", "table", "runs", "sweeps", "overview"}:
-        parts.pop()
-    if len(parts) > 2 or not all(parts):
-        raise InvalidRequest(
-            f"{text!r} is not the path of a project: {_PROJECT_FORMS}", reason="INVALID_PATH", field=field
-        )
+    parts, is_page = _pieces(text, field)
+    if len(parts) == 3 and parts[-1] in _PROJECT_TABS:
+        parts = parts[:2]
+    if len(parts) > 2 or not all(parts) or (is_page and len(parts) < 2):
+        raise _no_path(text, "project", parts, is_page, field)
     project = parts[-1] if parts else project
     entity = parts[-2] if len(parts) > 1 else entity
-    _need(text, field, project=project, entity=entity)
+    _need(text, field, "entity/project", project=project, entity=entity)
     return ProjectPath(entity, project)
 
 
-def _item_url_parts(text: str, kinds: str) -> list[str]:
-    """Returns entity, project and id from the URL of the page of a run or a sweep; nothing for other pages."""
-    pieces = _url_parts(text, "path")
-    # Everything after the id (`/overview`, `?workspace=...`) belongs to the page.
-    return [*pieces[:2], pieces[3]] if len(pieces) > 3 and pieces[2] == kinds else []
+def entity_name(text: str, default: str) -> str:
+    """Parses the name of an entity; empty means the default."""
+    pieces, _ = _pieces(text, "entity")
+    if len(pieces) == 1 and pieces[0]:
+        return pieces[0]
+    if pieces or not default:
+        raise InvalidRequest(
+            f"{text!r} is not an entity: the name of a user or a team"
+            + (f"; did you mean {pieces[0]!r}?" if any(pieces[:1]) else ""),
+            reason="INVALID_PATH",
+            field="entity",
+        )
+    return default
+
+
+def _pieces(text: str, field: str) -> tuple[list[str], bool]:
+    """Returns the parts of a path, and whether it is the address of a page, whose server is left out."""
+    if "://" in text:
+        return _url_parts(text, field), True
+    text = text.partition("?")[0] if _is_page(text) else text
+    pieces = [piece.strip() for piece in text.strip().strip("/ ").split("/")]
+    if _is_page(text):
+        return pieces[1:], True
+    return (pieces if pieces != [""] else []), False
+
+
+def _is_page(text: str) -> bool:
+    """Whether this is an address as browsers show it, without `https://`: no entity's name has a dot."""
+    pieces = text.strip().strip("/ ").split("/")
+    return len(pieces) > 3 and ("." in pieces[0] or ":" in pieces[0]) and pieces[3] in _PAGES
 
 
 def _url_parts(text: str, field: str) -> list[str]:
@@ -113,16 +147,30 @@ def _url_parts(text: str, field: str) -> list[str]:
     return [""] if any("/" in piece for piece in pieces) else pieces
 
 
-def _plain_parts(text: str) -> list[str]:
-    text = text.strip().strip("/ ")
-    return text.split("/") if text else []
+def _no_path(text: str, kind: str, pieces: list[str], is_page: bool, field: str) -> InvalidRequest:
+    """Says what would be one, and what this is instead, where that can be told."""
+    hint = ""
+    if kind == "project":
+        form = "entity/project (or project, or the project's URL)"
+        if len(pieces) > 2 and all(pieces[:2]):
+            hint = f"; did you mean {'/'.join(pieces[:2])!r}?"
+    else:
+        form = f"entity/project/{kind}_id (or project/{kind}_id, {kind}_id, or the {kind}'s URL)"
+        if len(pieces) > 3 and pieces[2] in _PAGES:
+            hint = f"; it is that of {_PAGES[pieces[2]]}"
+        elif is_page and len(pieces) > 1 and all(pieces[:2]):
+            hint = f"; it is that of a project, whose {kind}s are {'/'.join(pieces[:2])}/<{kind}_id>"
+    return InvalidRequest(
+        f"{text!r} is not the path of a {kind}: {form}{hint}", reason="INVALID_PATH", field=field
+    )
 
 
-def _need(text: str, field: str, **parts: str) -> None:
+def _need(text: str, field: str, form: str, **parts: str) -> None:
     for name, value in parts.items():
         if not value:
             raise InvalidRequest(
-                f"{text!r} says no {name} and there is no default {name}; write it out or set a default",
+                f"{text!r} says no {name} and there is no default {name}: write {form}, or set a default (in the "
+                f"request's `defaults`, or WANDB_{name.upper()} where Login reads the environment)",
                 reason="INVALID_PATH",
                 field=field,
             )

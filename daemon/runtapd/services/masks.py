@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -19,8 +21,9 @@ from runtapd.model.run import DocumentKind
 _ALWAYS = frozenset(
     {"storage_id", "entity", "project", "run_id", "path", "state", "etag", "revision", "pending_writes"}
 )
-_FIELDS = frozenset(field.name for field in pb.Run.DESCRIPTOR.fields)
+_MASKABLE = sorted(field.name for field in pb.Run.DESCRIPTOR.fields if field.name != "omitted")
 _KEYED = {"config_json": DocumentKind.CONFIG, "summary_json": DocumentKind.SUMMARY}
+_MEANT = {"id": "run_id", "name": "display_name", "config": "config_json", "summary": "summary_json"}
 _DOCUMENT_FIELDS = {document_field(kind): kind for kind in DocumentKind}
 
 
@@ -43,11 +46,8 @@ def parse(mask: FieldMask) -> Mask | None:
     keys: dict[DocumentKind, list[tuple[str, ...]]] = {}
     for path in mask.paths:
         name, dot, rest = path.partition(".")
-        if name not in _FIELDS or name == "omitted" or (dot and name not in _KEYED):
-            raise InvalidRequest(
-                f"{path!r} is not a field of Run; key paths go below config_json and summary_json only",
-                field="read_mask",
-            )
+        if name not in _MASKABLE or (dot and (name not in _KEYED or not rest)):
+            raise _no_field(path, name, dot + rest)
         if not dot:
             fields.add(name)
         else:
@@ -57,6 +57,25 @@ def parse(mask: FieldMask) -> Mask | None:
         {kind: tuple(paths) for kind, paths in keys.items() if document_field(kind) not in fields},
         "\n".join(sorted(set(mask.paths))),
     )
+
+
+def _no_field(path: str, name: str, below: str) -> InvalidRequest:
+    """Says what a path of a mask might have meant."""
+    # What is asked for by another name is most often a document without its ending, or a field in camel case.
+    near = [_MEANT[name]] if name in _MEANT else get_close_matches(_snake(name[:100]), _MASKABLE, n=1)
+    if name == "omitted":
+        hint = "it comes with the documents that it stands for"
+    elif name in _MASKABLE and below:
+        hint = "keys are named behind config_json and summary_json only, as in 'config_json.lr'"
+    elif near:
+        hint = f"did you mean {near[0] + (below if near[0] in _KEYED else '')!r}?"
+    else:
+        hint = f"these are {', '.join(_MASKABLE)}, and keys as in 'config_json.lr'"
+    return InvalidRequest(f"read_mask names {path!r}, which is no field of Run; {hint}", field="read_mask")
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)[A-Z]", r"_\g<0>", name).lower()
 
 
 def wanted_oversize(mask: Mask | None, oversize: tuple[tuple[DocumentKind, int], ...]) -> list[DocumentKind]:

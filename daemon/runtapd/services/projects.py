@@ -9,7 +9,7 @@ from grpc.aio import ServicerContext
 
 from runtap.v1 import projects_pb2 as pb
 from runtapd.cache import keys
-from runtapd.faults import InvalidRequest
+from runtapd.model.paths import entity_name
 from runtapd.model.project import ProjectData
 from runtapd.paging import Sealer
 from runtapd.reads.partitions import Partitions
@@ -37,13 +37,7 @@ class ProjectService:
     ) -> pb.ListProjectsResponse:
         call = Call.of(context)
         part = self._partitions.get(call.account_id)
-        entity = request.entity or part.account.viewer.entity
-        if not entity or "/" in entity:
-            raise InvalidRequest(
-                f"{entity!r} is not an entity: the name of a user or a team",
-                reason="INVALID_PATH",
-                field="entity",
-            )
+        entity = entity_name(request.entity, part.account.viewer.entity)
         purpose = keys.answer_key("projects", account=part.account.account_id, entity=entity)
         size = convert.page_size(request.page_size, DEFAULT_PAGE, LARGEST_PAGE)
         spot = spots.opened(self._sealer, request.page_token, purpose, size)

@@ -53,7 +53,10 @@ def filters(text: str) -> Node:
     try:
         orjson.loads(text)  # the stricter judge: no NaN, no lone surrogates, no text behind the end
     except ValueError as error:
-        raise _bad_filter(f"the filter is not JSON: {error}") from error
+        quotes = "; names and texts stand in double quotes" if "'" in text else ""
+        raise _bad_filter(
+            f'the filter is not JSON: {error}; one looks like {{"state": "finished"}}{quotes}'
+        ) from error
     try:
         return normalised(parse_filter(text))
     except QueryError as error:

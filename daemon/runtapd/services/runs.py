@@ -203,7 +203,8 @@ class RunService:
         part = self._partitions.get(call.account_id)
         path = convert.path_of_run(request.path, request.defaults, part.account)
         if request.document not in [int(kind) for kind in DocumentKind]:
-            raise InvalidRequest("document must name one of the documents of a run", field="document")
+            names = ", ".join(name for name in pb.Document.keys() if pb.Document.Value(name))  # noqa: SIM118
+            raise InvalidRequest(f"document must be one of {names}", field="document")
         if request.offset and not request.etag:
             raise InvalidRequest("an offset needs the etag of the part before it", field="etag")
         kind, wishes, waits = (

@@ -113,7 +113,10 @@ class SweepService:
         path = convert.path_of_sweep(request.path, request.defaults, part.account)
         wishes = convert.wishes(request.options)
         if request.pick not in _PICKS:
-            raise InvalidRequest(f"pick has no value {request.pick}", field="pick")
+            names = ", ".join(pb.MetricPick.keys()[1:])
+            raise InvalidRequest(f"pick has no value {request.pick}; it can be {names}", field="pick")
+
+        queries.order(request.order)  # what is wrong with it is told without asking the server
 
         def waits() -> Wait:
             return convert.wait(call, request.options)
