@@ -130,11 +130,11 @@ def test_an_own_write_shows_to_its_account_only(pair: tuple[Seat, Seat], office:
     assert not [seat for seat in pair if seat.run("r1").pending_writes]
     office.here.fail("UpsertBucket", Status(503, b"{}", {"Retry-After": "0.5"}))
     update = runs_pb2.UpdateRunRequest(
-        path=f"{PROJECT_PATH}/r1", tags_add=["mine"], request_id=first.account_id
+        path=f"{PROJECT_PATH}/r1", tags_add=[first.account_id], request_id=first.account_id
     )
     first.runs().UpdateRun(update)
-    assert "mine" in first.run("r1", cache_only=True).tags
-    assert "mine" not in second.run("r1", cache_only=True).tags
+    assert first.account_id in first.run("r1", cache_only=True).tags
+    assert first.account_id not in second.run("r1", cache_only=True).tags
     eventually(lambda: first.run("r1", no_cache=True).pending_writes == 0, "the write arrives")
 
 
@@ -166,19 +166,16 @@ def test_after_a_restart_each_account_has_its_own_again_and_keys_in_memory_are_g
         unstored = [key_of(name) for name in ("bob", "carol", "dan")]
         daemon = start(secrets=unstored)
         office = Office(daemon, here, there)
-        caller = Caller(tmp_path / "caller")
-        caller.netrc(here.url, key_of("carol"))
-        seats = {"ada": office.account(here, key_of("ada"), store=True)}
-        seats["bob"] = office.account(here, key_of("bob"))
-        seats["ada there"] = office.account(there, key_of("ada"), store=True)
-        for name in ("carol", "dan"):
-            around = caller.environment()
-            found = office.sign_in(base_url=here.url, environment=around).account
-            assert found.viewer.username == name
-            seats[name] = Seat(daemon, found.account_id)
-            caller.netrc_path.rename(tmp_path / "netrc-of-carol") if name == "carol" else None
-            caller.settings(base_url=here.url, api_key=key_of("dan"))
-        (tmp_path / "netrc-of-carol").rename(caller.netrc_path)
+        by_netrc, by_settings = Caller(tmp_path / "carols"), Caller(tmp_path / "dans")
+        by_netrc.netrc(here.url, key_of("carol"))
+        by_settings.settings(base_url=here.url, api_key=key_of("dan"))
+        seats = {
+            "ada": office.account(here, key_of("ada"), store=True),
+            "ada there": office.account(there, key_of("ada"), store=True),
+            "bob": office.account(here, key_of("bob")),
+            "carol": office.account(here, "", environment=by_netrc.environment()),
+            "dan": office.account(here, "", environment=by_settings.environment()),
+        }
         for seat in seats.values():
             seat.run("r1")
         daemon.stop()

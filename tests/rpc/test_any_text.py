@@ -78,6 +78,7 @@ def survives(seat: Seat, rpc: str, **fields: Any) -> None:
 def test_any_text_as_a_path(seat: Seat, rpc: str, path: str) -> None:
     fields = {"update_mask": FieldMask(paths=["nothing"])} if rpc == "UpdateRun" else {}
     survives(seat, rpc, path=path, **fields)
+    survives(seat, "BatchGetRuns", paths=[path, "team/vision/r1"])
 
 
 @settings(max_examples=150)

@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from runtap.v1 import common_pb2
-from tests.support.many_accounts import PersonalUpstream, Seat
+from tests.support.many_accounts import PROJECT_PATH, PersonalUpstream, Seat
 from tests.support.reading_calls import LISTS_OF_RUNS, call
 from tests.support.scripted_world import failing
 from tests.support.status import Failure
@@ -149,6 +149,14 @@ def test_wrong_paths_of_runs(seat: Seat, server: PersonalUpstream, rpc: str, pat
     assert failure.reason == "INVALID_PATH" and said in failure.message and repr(path) in failure.message
 
 
+@pytest.mark.parametrize(("path", "said"), wrong_items("run", "sweep"))
+def test_wrong_paths_among_right_ones(seat: Seat, server: PersonalUpstream, path: str, said: str) -> None:
+    before = server.count()
+    failure = failing(lambda: call(seat, "BatchGetRuns", paths=[f"{PROJECT_PATH}/r1", path]))
+    assert failure.fields == ["paths[1]"] and server.count() == before
+    assert failure.reason == "INVALID_PATH" and said in failure.message and repr(path) in failure.message
+
+
 @pytest.mark.parametrize("rpc", ["GetSweep", "ListSweepRuns", "GetBestRun"])
 @pytest.mark.parametrize(("path", "said"), wrong_items("sweep", "run"))
 def test_wrong_paths_of_sweeps(seat: Seat, server: PersonalUpstream, rpc: str, path: str, said: str) -> None:
@@ -205,7 +213,7 @@ MASKS = [
 ]
 
 
-@pytest.mark.parametrize("rpc", ["GetRun", "ListRuns", "StreamRuns", "ListSweepRuns"])
+@pytest.mark.parametrize("rpc", ["GetRun", "BatchGetRuns", "ListRuns", "StreamRuns", "ListSweepRuns"])
 @pytest.mark.parametrize(("path", "said"), MASKS)
 def test_wrong_masks(seat: Seat, server: PersonalUpstream, rpc: str, path: str, said: str) -> None:
     failure = refused(seat, server, rpc, read_mask=FieldMask(paths=["tags", path]))

@@ -13,6 +13,11 @@ _RUN_PATH = f"{PROJECT_PATH}/r1"
 _Call = Callable[..., Any]
 _CALLS: dict[str, Callable[[Seat], tuple[_Call, type, dict[str, Any]]]] = {
     "GetRun": lambda s: (s.runs().GetRun, runs_pb2.GetRunRequest, {"path": _RUN_PATH}),
+    "BatchGetRuns": lambda s: (
+        s.runs().BatchGetRuns,
+        runs_pb2.BatchGetRunsRequest,
+        {"paths": [_RUN_PATH]},
+    ),
     "ListRuns": lambda s: (s.runs().ListRuns, runs_pb2.ListRunsRequest, {"project": PROJECT_PATH}),
     "StreamRuns": lambda s: (s.runs().StreamRuns, runs_pb2.StreamRunsRequest, {"project": PROJECT_PATH}),
     "ExplainQuery": lambda s: (
