@@ -87,7 +87,7 @@ class Account(_message.Message):
     is_default: _builtins.bool
     """True when calls without `runtap-account` use this account."""
     blocked: _builtins.bool
-    """True when the server refused the key; writes of this account wait until it logs in again."""
+    """True when the server refused the key; nothing is asked of it and writes wait until the account logs in again."""
     @_builtins.property
     def viewer(self) -> Global___Viewer:
         """The user."""

@@ -65,14 +65,15 @@ class AccountServiceServicer(object):
         """Makes an account usable and returns its id, which goes into the metadata key `runtap-account` of other calls.
         With a key, that key is verified at the server; without one, a key is looked for in the caller's environment in
         the SDK's own order: environment, netrc, settings file. OK means the server accepted the key at some time in this
-        daemon's life. Repeating it is cheap.
+        daemon's life and has not refused it since. Repeating it is cheap. It wakes an account whose key was refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Logout(self, request, context):
-        """Forgets a stored key, and the cached data of the account when asked. OK also when there was nothing to forget.
+        """Forgets an account with its key, and its cached data unless asked to keep it. OK also when there was nothing to
+        forget.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

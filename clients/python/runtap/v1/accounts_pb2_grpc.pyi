@@ -37,10 +37,12 @@ class AccountServiceStub:
     """Makes an account usable and returns its id, which goes into the metadata key `runtap-account` of other calls.
     With a key, that key is verified at the server; without one, a key is looked for in the caller's environment in
     the SDK's own order: environment, netrc, settings file. OK means the server accepted the key at some time in this
-    daemon's life. Repeating it is cheap.
+    daemon's life and has not refused it since. Repeating it is cheap. It wakes an account whose key was refused.
     """
     Logout: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.LogoutRequest, _accounts_pb2.LogoutResponse]
-    """Forgets a stored key, and the cached data of the account when asked. OK also when there was nothing to forget."""
+    """Forgets an account with its key, and its cached data unless asked to keep it. OK also when there was nothing to
+    forget.
+    """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountsRequest, _accounts_pb2.ListAccountsResponse]
     """Lists the accounts this daemon knows: those with a stored key, those used since it started, and those remembered
     from before because data of theirs lies here.
@@ -57,10 +59,12 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Makes an account usable and returns its id, which goes into the metadata key `runtap-account` of other calls.
     With a key, that key is verified at the server; without one, a key is looked for in the caller's environment in
     the SDK's own order: environment, netrc, settings file. OK means the server accepted the key at some time in this
-    daemon's life. Repeating it is cheap.
+    daemon's life and has not refused it since. Repeating it is cheap. It wakes an account whose key was refused.
     """
     Logout: _aio.UnaryUnaryMultiCallable[_accounts_pb2.LogoutRequest, _accounts_pb2.LogoutResponse]  # type: ignore[assignment]
-    """Forgets a stored key, and the cached data of the account when asked. OK also when there was nothing to forget."""
+    """Forgets an account with its key, and its cached data unless asked to keep it. OK also when there was nothing to
+    forget.
+    """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountsRequest, _accounts_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """Lists the accounts this daemon knows: those with a stored key, those used since it started, and those remembered
     from before because data of theirs lies here.
@@ -80,7 +84,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes an account usable and returns its id, which goes into the metadata key `runtap-account` of other calls.
         With a key, that key is verified at the server; without one, a key is looked for in the caller's environment in
         the SDK's own order: environment, netrc, settings file. OK means the server accepted the key at some time in this
-        daemon's life. Repeating it is cheap.
+        daemon's life and has not refused it since. Repeating it is cheap. It wakes an account whose key was refused.
         """
 
     @_abc_1.abstractmethod
@@ -89,7 +93,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.LogoutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.LogoutResponse, _abc.Awaitable[_accounts_pb2.LogoutResponse]]:
-        """Forgets a stored key, and the cached data of the account when asked. OK also when there was nothing to forget."""
+        """Forgets an account with its key, and its cached data unless asked to keep it. OK also when there was nothing to
+        forget.
+        """
 
     @_abc_1.abstractmethod
     def ListAccounts(

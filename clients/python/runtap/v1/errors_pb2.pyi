@@ -45,9 +45,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_PATH: _ErrorReason.ValueType  # 21
     """INVALID_ARGUMENT. A run, project or sweep path has none of the accepted forms, or lacks a default it needs."""
     ERROR_REASON_INVALID_FILTER: _ErrorReason.ValueType  # 22
-    """INVALID_ARGUMENT. The filter names an unknown operator, or is not a JSON object. Columns are the server's to judge."""
+    """INVALID_ARGUMENT. The filter is no JSON object, names an unknown column or operator, or has a wrong operand."""
     ERROR_REASON_INVALID_ORDER: _ErrorReason.ValueType  # 23
-    """INVALID_ARGUMENT. The order names no column. Columns are the server's to judge."""
+    """INVALID_ARGUMENT. The order names no known column."""
     ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 24
     """INVALID_ARGUMENT. The page token is not one of this daemon's, or belongs to another query."""
     ERROR_REASON_INVALID_RESUME_TOKEN: _ErrorReason.ValueType  # 25
@@ -59,7 +59,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_API_KEY_MALFORMED: _ErrorReason.ValueType  # 41
     """INVALID_ARGUMENT. The API key cannot be one (too short or with foreign characters); it was not sent anywhere."""
     ERROR_REASON_API_KEY_REJECTED: _ErrorReason.ValueType  # 42
-    """PERMISSION_DENIED. The server refused the account's API key; log in again."""
+    """PERMISSION_DENIED. The server refused the account's API key; nothing more is sent with it, so log in again."""
     ERROR_REASON_ACCOUNT_UNKNOWN: _ErrorReason.ValueType  # 43
     """FAILED_PRECONDITION. The account named in the metadata (or, without one, a default account) is not known to this
     daemon; call Login and repeat the call.
@@ -130,9 +130,9 @@ ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 20
 ERROR_REASON_INVALID_PATH: ErrorReason.ValueType  # 21
 """INVALID_ARGUMENT. A run, project or sweep path has none of the accepted forms, or lacks a default it needs."""
 ERROR_REASON_INVALID_FILTER: ErrorReason.ValueType  # 22
-"""INVALID_ARGUMENT. The filter names an unknown operator, or is not a JSON object. Columns are the server's to judge."""
+"""INVALID_ARGUMENT. The filter is no JSON object, names an unknown column or operator, or has a wrong operand."""
 ERROR_REASON_INVALID_ORDER: ErrorReason.ValueType  # 23
-"""INVALID_ARGUMENT. The order names no column. Columns are the server's to judge."""
+"""INVALID_ARGUMENT. The order names no known column."""
 ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 24
 """INVALID_ARGUMENT. The page token is not one of this daemon's, or belongs to another query."""
 ERROR_REASON_INVALID_RESUME_TOKEN: ErrorReason.ValueType  # 25
@@ -144,7 +144,7 @@ ERROR_REASON_NO_API_KEY: ErrorReason.ValueType  # 40
 ERROR_REASON_API_KEY_MALFORMED: ErrorReason.ValueType  # 41
 """INVALID_ARGUMENT. The API key cannot be one (too short or with foreign characters); it was not sent anywhere."""
 ERROR_REASON_API_KEY_REJECTED: ErrorReason.ValueType  # 42
-"""PERMISSION_DENIED. The server refused the account's API key; log in again."""
+"""PERMISSION_DENIED. The server refused the account's API key; nothing more is sent with it, so log in again."""
 ERROR_REASON_ACCOUNT_UNKNOWN: ErrorReason.ValueType  # 43
 """FAILED_PRECONDITION. The account named in the metadata (or, without one, a default account) is not known to this
 daemon; call Login and repeat the call.
