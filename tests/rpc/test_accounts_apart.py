@@ -178,6 +178,7 @@ def test_after_a_restart_each_account_has_its_own_again_and_keys_in_memory_are_g
         }
         for seat in seats.values():
             seat.run("r1")
+            READS["GetProject"](seat, common_pb2.ReadOptions())
         daemon.stop()
         for server in (here, there):
             server.requests.clear()
@@ -194,6 +195,7 @@ def test_after_a_restart_each_account_has_its_own_again_and_keys_in_memory_are_g
         for name, seat in seats.items():
             who, _, place = name.partition(" ")
             assert seat.run("r1", cache_only=True).display_name == f"{who} at {place or 'here'}"
+            assert f"{who} at {place or 'here'}" in str(READS["GetProject"](seat, CACHED))
         assert here.counts() == {"Viewer": 1} and not there.requests, "bob's login, and nothing else"
         for seat in seats.values():
             assert seat.run("r2").run_id == "r2", "keys on disk are found again without the caller"
