@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 INTERNAL_KEYS = ("_wandb", "wandb_version")
 """Keys of a config that belong to the logger, not to the user."""
 
+_FIELDS = {name: f"{name}_json" for name in ("config", "summary", "system_metrics", "history_keys")}
+"""Where the text of a document lies in the message of a run."""
+
 _NUMBERS = {"config": 1, "summary": 2, "system_metrics": 3, "history_keys": 4, "notes": 5}
 """`Document` of runs.proto by name; written out so that this module needs no stub."""
 
 
 class Documents:
     """The documents of one run. Any number of threads may read; picklable."""
+
+    __slots__ = ("_fetched", "_live", "_session", "message")
 
     def __init__(self, session: Session, message: runs_pb2.Run) -> None:
         self._session = session
@@ -47,7 +52,7 @@ class Documents:
 
     def json(self, name: str) -> dict[str, Any]:
         """The document decoded as it is, internal keys and all; {} when the run has none."""
-        return decode(self._text(self.message, self._fetched, name), f"{name} of {self.message.path}")
+        return decode(self._text(self.message, self._fetched, name), name, self.message)
 
     def notes(self) -> str | None:
         """The notes, also when they are too long for a message; None when never set."""
@@ -69,7 +74,7 @@ class Documents:
             edits.apply(sent.get(name, ()), known)
             kept = _changes(known, held, name)
             text = self._text(message, fetched, name)
-            fresh[name] = _READERS[name](decode(text, f"{name} of {message.path}"))
+            fresh[name] = _READERS[name](decode(text, name, message))
             edits.apply(kept, fresh[name])
         # Everything that can fail has been done; from here on the run is the new one.
         self.message, self._fetched = message, fetched
@@ -77,8 +82,9 @@ class Documents:
             edits.replace(self._live[name], document)
 
     def _text(self, message: runs_pb2.Run, fetched: dict[str, str], name: str) -> str:
-        if name != "notes" and message.HasField(f"{name}_json"):  # type: ignore[arg-type]
-            return str(getattr(message, f"{name}_json"))
+        # Empty when it is absent, and no JSON is: asking for presence first would cost as much again.
+        if name != "notes" and (text := getattr(message, _FIELDS[name])):
+            return str(text)
         if name in fetched:
             return fetched[name]
         if any(omitted.document == _NUMBERS[name] for omitted in message.omitted):
@@ -106,12 +112,12 @@ def _read_document(session: Session, path: str, document: int) -> str:
     return b"".join(parts).decode()
 
 
-def decode(text: str, what: str) -> dict[str, Any]:
+def decode(text: str, name: str, run: runs_pb2.Run) -> dict[str, Any]:
     """A JSON object, with NaN and infinities as floats; {} for no text."""
     try:
         value = parsed(text) if text else {}
     except ValueError as error:
-        raise CommError(f"the {what} is not JSON: {error}", error) from error
+        raise CommError(f"the {name} of {run.path} is not JSON: {error}", error) from error
     return value if isinstance(value, dict) else {}
 
 
@@ -124,7 +130,12 @@ def unwrapped(value: Any) -> Any:
 
 
 def _user_config(document: dict[str, Any]) -> dict[str, Any]:
-    return {key: unwrapped(value) for key, value in document.items() if key not in INTERNAL_KEYS}
+    # `unwrapped` written out: this is done for each key of each run of a list.
+    return {
+        key: value["value"] if type(value) is dict and "value" in value else value
+        for key, value in document.items()
+        if key not in INTERNAL_KEYS
+    }
 
 
 def _as_it_is(document: dict[str, Any]) -> dict[str, Any]:

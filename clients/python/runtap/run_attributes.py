@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
-_SETTABLE_IN_CAMEL = {"displayName": "name", "jobType": "job_type"}
-
 
 class Path(list[str]):
     """A path in its parts, whose `str()` joins them: `entity/project`, `entity/project/run_id`."""
@@ -107,7 +105,7 @@ class RunAttributes:
     @property
     def state(self) -> str:
         """`running`, `finished`, `crashed`, `failed`, `killed`, `preempting`, `preempted` or `pending`."""
-        return self._message.state
+        return self._documents.message.state
 
     @property
     def user(self) -> User:
@@ -206,13 +204,14 @@ class RunAttributes:
     @property
     def name(self) -> str:
         """The name people read. Settable."""
-        return str(self._texts.get("display_name", self._message.display_name))
+        texts = self._texts
+        return str(texts["display_name"]) if "display_name" in texts else self._documents.message.display_name
 
     @name.setter
     def name(self, text: str) -> None:
         self._set("display_name", text)
 
-    display_name = name
+    display_name = displayName = name  # other camelCase is `__getattr__`'s, but this can be set
 
     @property
     def notes(self) -> str | None:
@@ -250,6 +249,8 @@ class RunAttributes:
     def job_type(self, text: str | None) -> None:
         self._set("job_type", text)
 
+    jobType = job_type
+
     @property
     def tags(self) -> list[str]:
         """The labels, a list that can be changed or assigned."""
@@ -271,9 +272,6 @@ class RunAttributes:
         if snake != name and not name.startswith("_") and hasattr(type(self), snake):
             return getattr(self, snake)
         raise AttributeError(f"a run has no attribute {name!r}")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(_SETTABLE_IN_CAMEL.get(name, name), value)
 
     def _changed_fields(self) -> dict[str, str | None]:
         """The plain fields whose new value is not the server's."""
