@@ -48,11 +48,11 @@ class Documents:
 
     def base(self, name: str) -> dict[str, Any]:
         """The document as the server holds it, a new dict each time."""
-        return _READERS[name](self.json(name))
+        return decode(self._text(self.message, self._fetched, name), name, self.message, _READERS[name])
 
     def json(self, name: str) -> dict[str, Any]:
         """The document decoded as it is, internal keys and all; {} when the run has none."""
-        return decode(self._text(self.message, self._fetched, name), name, self.message)
+        return decode(self._text(self.message, self._fetched, name), name, self.message, _an_object)
 
     def notes(self) -> str | None:
         """The notes, also when they are too long for a message; None when never set."""
@@ -74,7 +74,7 @@ class Documents:
             edits.apply(sent.get(name, ()), known)
             kept = _changes(known, held, name)
             text = self._text(message, fetched, name)
-            fresh[name] = _READERS[name](decode(text, name, message))
+            fresh[name] = decode(text, name, message, _READERS[name])
             edits.apply(kept, fresh[name])
         # Everything that can fail has been done; from here on the run is the new one.
         self.message, self._fetched = message, fetched
@@ -112,13 +112,13 @@ def _read_document(session: Session, path: str, document: int) -> str:
     return b"".join(parts).decode()
 
 
-def decode(text: str, name: str, run: runs_pb2.Run) -> dict[str, Any]:
-    """A JSON object, with NaN and infinities as floats; {} for no text."""
+def decode(text: str, name: str, run: runs_pb2.Run, read: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """What `read` makes of a document, with NaN and infinities as floats; {} for no text."""
     try:
-        value = parsed(text) if text else {}
+        value: dict[str, Any] = parsed(text, read) if text else {}
     except ValueError as error:
         raise CommError(f"the {name} of {run.path} is not JSON: {error}", error) from error
-    return value if isinstance(value, dict) else {}
+    return value
 
 
 def unwrapped(value: Any) -> Any:
@@ -129,22 +129,24 @@ def unwrapped(value: Any) -> Any:
     return value["value"] if isinstance(value, dict) and "value" in value else value
 
 
-def _user_config(document: dict[str, Any]) -> dict[str, Any]:
-    # `unwrapped` written out: this is done for each key of each run of a list.
-    return {
-        key: value["value"] if type(value) is dict and "value" in value else value
-        for key, value in document.items()
-        if key not in INTERNAL_KEYS
-    }
+def _user_config(value: Any) -> dict[str, Any]:
+    document = _an_object(value)
+    try:  # nearly always they are all wrapped; this is done for each key of each run of a list
+        config = {key: entry["value"] for key, entry in document.items()}
+    except (KeyError, TypeError):
+        config = {key: unwrapped(entry) for key, entry in document.items()}
+    for key in INTERNAL_KEYS:
+        config.pop(key, None)
+    return config
 
 
-def _as_it_is(document: dict[str, Any]) -> dict[str, Any]:
-    return document
+def _an_object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-_READERS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+_READERS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "config": _user_config,
-    "summary": _as_it_is,
-    "system_metrics": _as_it_is,
-    "history_keys": _as_it_is,
+    "summary": _an_object,
+    "system_metrics": _an_object,
+    "history_keys": _an_object,
 }
