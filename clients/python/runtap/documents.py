@@ -37,7 +37,8 @@ class Documents:
     def __init__(self, session: Session, message: runs_pb2.Run) -> None:
         self._session = session
         self.message = message
-        self._fetched: dict[str, str] = {}
+        # Made when needed: a long list is slowed down by every object that the garbage collector has to look at.
+        self._fetched: dict[str, str] | None = None
         self._live: dict[str, dict[str, Any]] = {}
 
     def live(self, name: str) -> dict[str, Any]:
@@ -48,17 +49,17 @@ class Documents:
 
     def base(self, name: str) -> dict[str, Any]:
         """The document as the server holds it, a new dict each time."""
-        return decode(self._text(self.message, self._fetched, name), name, self.message, _READERS[name])
+        return decode(self._own_text(name), name, self.message, _READERS[name])
 
     def json(self, name: str) -> dict[str, Any]:
         """The document decoded as it is, internal keys and all; {} when the run has none."""
-        return decode(self._text(self.message, self._fetched, name), name, self.message, _an_object)
+        return decode(self._own_text(name), name, self.message, _an_object)
 
     def notes(self) -> str | None:
         """The notes, also when they are too long for a message; None when never set."""
         if self.message.HasField("notes"):
             return self.message.notes
-        return self._text(self.message, self._fetched, "notes") or None
+        return self._own_text("notes") or None
 
     def changes(self, name: str) -> list[edits.Edit]:
         """What was changed in this document since the run was read."""
@@ -73,7 +74,7 @@ class Documents:
             known = self.base(name)
             edits.apply(sent.get(name, ()), known)
             kept = _changes(known, held, name)
-            text = self._text(message, fetched, name)
+            text = _carried(message, name) or self._left_out(message, fetched, name)
             fresh[name] = decode(text, name, message, _READERS[name])
             edits.apply(kept, fresh[name])
         # Everything that can fail has been done; from here on the run is the new one.
@@ -81,16 +82,26 @@ class Documents:
         for name, document in fresh.items():
             edits.replace(self._live[name], document)
 
-    def _text(self, message: runs_pb2.Run, fetched: dict[str, str], name: str) -> str:
-        # Empty when it is absent, and no JSON is: asking for presence first would cost as much again.
-        if name != "notes" and (text := getattr(message, _FIELDS[name])):
-            return str(text)
+    def _own_text(self, name: str) -> str:
+        text = _carried(self.message, name)
+        if text:
+            return text
+        if self._fetched is None:
+            self._fetched = {}
+        return self._left_out(self.message, self._fetched, name)
+
+    def _left_out(self, message: runs_pb2.Run, fetched: dict[str, str], name: str) -> str:
         if name in fetched:
             return fetched[name]
         if any(omitted.document == _NUMBERS[name] for omitted in message.omitted):
             fetched[name] = _read_document(self._session, message.path, _NUMBERS[name])
             return fetched[name]
         return ""
+
+
+def _carried(message: runs_pb2.Run, name: str) -> str:
+    """The text of a document that came with its run; empty when it did not, as no JSON is."""
+    return "" if name == "notes" else str(getattr(message, _FIELDS[name]))
 
 
 def _changes(base: dict[str, Any], held: dict[str, Any], name: str) -> list[edits.Edit]:

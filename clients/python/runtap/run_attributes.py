@@ -7,7 +7,8 @@ lies in `run_object.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from runtap import edits
@@ -59,10 +60,12 @@ class User:
 class RunAttributes:
     """Everything of a run that can be had without asking, and the edits."""
 
+    _texts: Mapping[str, str | None] = MappingProxyType({})
+    """Edited texts by field; an object has a dict of its own from its first edit on."""
+
     def __init__(self, session: Session, message: runs_pb2.Run, freshness: Freshness) -> None:
         self._session = session
         self._documents = Documents(session, message)
-        self._texts: dict[str, str | None] = {}
         self._tags: list[str] | None = None
         self._freshness = freshness
 
@@ -289,7 +292,8 @@ class RunAttributes:
             )
         if text is not None:
             check_text(text, name)
-        self._texts[name] = text
+        # Of two threads that edit first, both get the same dict.
+        self.__dict__.setdefault("_texts", {})[name] = text
 
     def _changed_tags(self) -> edits.TagEdit | None:
         return None if self._tags is None else edits.tag_changes(self._message.tags, self._tags)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from runtap.ahead import Ahead
 from runtap.cautions import caution
 from runtap.errors import CommError, Fault, IncompleteError, from_fault
-from runtap.explanation import Explanation, from_message
 from runtap.freshness import Freshness, older
 from runtap.run_object import Run
 
 if TYPE_CHECKING:
+    from runtap.explanation import Explanation
     from runtap.session import Session
     from runtap.v1 import runs_pb2, sweeps_pb2
 
@@ -81,8 +81,10 @@ class Runs(Sequence[Run]):
     def __iter__(self) -> Iterator[Run]:
         index = 0
         while self._load_until(index + 1):
-            yield self._pages.runs[index]
-            index += 1
+            runs = self._pages.runs
+            while index < len(runs):
+                yield runs[index]
+                index += 1
         self._report_missing()
 
     def __next__(self) -> Run:
@@ -160,6 +162,7 @@ class Runs(Sequence[Run]):
 
     def explain(self) -> Explanation:
         """How the filter and the order were understood, and what of them goes to the server. Reads no runs."""
+        from runtap.explanation import from_message
         from runtap.v1 import runs_pb2
 
         request = runs_pb2.ExplainQueryRequest(

@@ -45,7 +45,7 @@ def likely(part: Partition, answer: Answer, offset: int, size: int, limit: int) 
     """Returns about how many runs of a list fit one message, rather too many; more would be looked up for nothing."""
     start = offset - answer.first
     sizes = part.cache.sizes(answer.ids[start : start + size : max(1, size // _SAMPLES)])
-    return min(size, 1 + limit * 5 // 4 * len(sizes) // sum(sizes)) if sizes else size
+    return min(size, 1 + limit * 11 // 10 * len(sizes) // sum(sizes)) if sizes else size
 
 
 def fitting(runs: Sequence[bytes], limit: int) -> int:
