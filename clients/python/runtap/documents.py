@@ -101,7 +101,10 @@ class Documents:
 
 def _carried(message: runs_pb2.Run, name: str) -> str:
     """The text of a document that came with its run; empty when it did not, as no JSON is."""
-    return "" if name == "notes" else str(getattr(message, _FIELDS[name]))
+    if name == "notes":
+        return ""
+    text: str = getattr(message, _FIELDS[name])
+    return text
 
 
 def _changes(base: dict[str, Any], held: dict[str, Any], name: str) -> list[edits.Edit]:
