@@ -6,15 +6,16 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import psutil
 
 from tests.bench import limits, seed, stalled
+from tests.bench.contest import Contest, Contestant
+from tests.bench.listing import ListingRows
 from tests.bench.local import LocalRows
-from tests.bench.measure import Sample, machine, middle, run_script
+from tests.bench.measure import machine
 from tests.support.daemon import Daemon, start_daemon
 from tests.support.local_server import LocalServer, sdk_env, start_local_server
 
@@ -23,17 +24,6 @@ PROJECT = "bench"
 # Far more than the windows of a stream hold, so that readers who stop really stall it.
 HEAVY_RUNS, HEAVY_BYTES = 80, 400_000
 LOCAL_ROUNDS = 3
-
-
-@dataclass
-class Contestant:
-    """One way to do a job."""
-
-    name: str
-    module: str
-    arguments: tuple[str, ...] = ()
-    prepare: Callable[[], None] = lambda: None
-    samples: list[Sample] = field(default_factory=list)
 
 
 class Bench:
@@ -69,35 +59,9 @@ class Bench:
         self.no_daemon()
         self.server.stop()
 
-    def compare(self, title: str, script: str, contestants: list[Contestant]) -> list[str]:
-        """Runs all contestants in turn, several rounds, and returns the table as lines of Markdown."""
-        for _ in range(self.rounds):
-            for contestant in contestants:
-                contestant.prepare()
-                arguments = [contestant.module, *contestant.arguments]
-                contestant.samples.append(
-                    run_script(HERE / "scripts" / script, arguments, self.env, self.server)
-                )
-        found = {sample.found for c in contestants for sample in c.samples}
-        if len(found) != 1:
-            raise SystemExit(f"{title}: the clients found different data: {found}")
-        return [f"### {title}", "", f"Same data each time: {found.pop()}.", "", *table(contestants), ""]
-
-
-def table(contestants: list[Contestant]) -> list[str]:
-    """Returns a table with the first contestant as the measure of the others."""
-    lines = [
-        "| | from `Api()` | ratio | whole process | ratio | requests | peak memory |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    base = middle(contestants[0].samples)
-    for contestant in contestants:
-        m = middle(contestant.samples)
-        lines.append(
-            f"| {contestant.name} | {m.from_api_s:.3f} s | {base.from_api_s / m.from_api_s:.1f}x "
-            f"| {m.process_s:.2f} s | {base.process_s / m.process_s:.1f}x | {m.requests} | {m.peak_mib:.0f} MiB |"
-        )
-    return lines
+    def rows(self) -> ListingRows:
+        """What is measured of lists of runs."""
+        return ListingRows(self.server, self.env, self.rounds, self.fresh_daemon, self.folder)
 
 
 def stop_started(home: Path, env: dict[str, str]) -> None:
@@ -110,28 +74,34 @@ def stop_started(home: Path, env: dict[str, str]) -> None:
 
 
 def csv_rows(bench: Bench, runs: int) -> list[str]:
-    target = str(bench.folder / "project.csv")
-    lazy, eager = (bench.path, target, "lazy"), (bench.path, target, "eager")
-    lines = bench.compare(
-        f"The guide's CSV of {runs:,} runs",
-        "csv_of_runs.py",
-        [
-            Contestant("wandb, the guide's script as it stands", "wandb", lazy),
-            Contestant("wandb, `lazy=False, per_page=1000`", "wandb", eager),
-            Contestant("runtap, nothing cached", "runtap", lazy, bench.fresh_daemon),
-            Contestant("runtap, a second process", "runtap", lazy),
-        ],
-    )
+    lines = bench.rows().csv(bench.path, runs)
     assert bench.daemon is not None
     held = psutil.Process(bench.daemon.pid).memory_info().rss / 2**20
     return [*lines, f"The daemon, shared by all programs of its user, held {held:.0f} MiB afterwards.", ""]
 
 
+def far_rows(bench: Bench, runs: int) -> list[str]:
+    return bench.rows().far(bench.path, runs)
+
+
+def at_once_rows(bench: Bench, runs: int) -> list[str]:
+    return bench.rows().at_once(bench.path, runs)
+
+
+def cached_rows(bench: Bench, runs: int) -> list[str]:
+    return bench.rows().cached(runs * 10)
+
+
 def first_call_rows(bench: Bench, _runs: int) -> list[str]:
     run = (f"{bench.path}/run00001",)
-    return bench.compare(
+    contest = Contest(
         "First call in a fresh process: one run",
         "first_call.py",
+        bench.env,
+        lambda: seed.requests_served(bench.server),
+        bench.rounds,
+    )
+    return contest.run(
         [
             Contestant("wandb", "wandb", run),
             Contestant("runtap, no daemon yet (starts it)", "runtap", run, bench.no_daemon),
@@ -189,6 +159,9 @@ def limited_rows(bench: Bench, runs: int) -> list[str]:
 
 STEPS: Final[dict[str, Callable[[Bench, int], list[str]]]] = {
     "csv": csv_rows,
+    "far": far_rows,
+    "at-once": at_once_rows,
+    "cached": cached_rows,
     "first-call": first_call_rows,
     "lists": list_rows,
     "histories": history_rows,
@@ -211,8 +184,10 @@ def main() -> None:
     try:
         lines = ["# Bench", "", *(f"- {fact}" for fact in machine())]
         lines += [
-            f"- medians of {rounds} rounds, contestants in turn; of {min(rounds, LOCAL_ROUNDS)} for the local server",
-            "- a ratio is the first row's time over this row's: larger is faster",
+            f"- medians of {rounds} rounds, contestants in turn; of {min(rounds, LOCAL_ROUNDS)} for processes at once, "
+            "for cached lists and for the local server",
+            "- a ratio is the time of the row it names (the first, where it names none) over this row's: larger is "
+            "faster",
             "",
         ]
         for name in options.only:

@@ -91,13 +91,16 @@ class LocalRows:
         samples: list[Sample] = []
         before = self._cpu_s()
         for _ in range(self._rounds):
-            samples.append(run_script(SCRIPTS / script, ["wandb", *arguments], self._env, self._server))
+            samples.append(run_script(SCRIPTS / script, ["wandb", *arguments], self._env, self._served))
         cpu_s = (self._cpu_s() - before) / self._rounds
         m, held = middle(samples), self._process.memory_info().rss / 2**20
         return (
             f"| {name} | {m.found} | {m.from_api_s:.2f} s | {m.requests} | {cpu_s:.2f} s "
             f"| {m.peak_mib:.0f} MiB | {held:.0f} MiB |"
         )
+
+    def _served(self) -> int:
+        return seed.requests_served(self._server)
 
     def _cpu_s(self) -> float:
         times = self._process.cpu_times()

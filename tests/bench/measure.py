@@ -1,7 +1,8 @@
-"""Running one script in a process of its own: how long, how much memory, how many requests, and what it found."""
+"""Running a script in processes of its own: how long, how much memory, how many requests, and what it found."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -10,15 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
-
-from tests.bench.seed import requests_served
-from tests.support.local_server import LocalServer
 
 
 @dataclass(frozen=True)
@@ -36,46 +34,85 @@ class Sample:
     """A digest of the data, so that both clients are known to have done the same."""
 
 
-def run_script(script: Path, arguments: Sequence[str], env: dict[str, str], server: LocalServer) -> Sample:
+def run_script(
+    script: Path, arguments: Sequence[str], env: Mapping[str, str], served: Callable[[], int]
+) -> Sample:
     """Runs a script that prints `{"seconds": ..., "found": ...}` as its last line."""
-    before = requests_served(server)
+    return run_at_once(script, arguments, env, served, 1)
+
+
+def run_at_once(
+    script: Path, arguments: Sequence[str], env: Mapping[str, str], served: Callable[[], int], count: int
+) -> Sample:
+    """Runs a script in several processes at the same time; the slowest tells the time. `{n}` in an argument is the
+    number of the process."""
+    before = served()
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, script, *arguments], env=env, stdout=subprocess.PIPE, text=True
-    )
-    peak = _Peak(process.pid)
-    out, _ = process.communicate(timeout=600)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, *(argument.replace("{n}", str(number)) for argument in arguments)],
+            env=env,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+    peak = _Peak([process.pid for process in processes])
+    outs = [process.communicate(timeout=600)[0] for process in processes]
     took = time.perf_counter() - began
-    if process.returncode:
+    if any(process.returncode for process in processes):
         raise SystemExit(f"{script.name} {' '.join(arguments)} failed")
-    told = json.loads(out.strip().splitlines()[-1])
-    served = requests_served(server) - before
-    return Sample(told["seconds"], took, peak.stop(), served, told["found"])
+    told = [json.loads(out.strip().splitlines()[-1]) for out in outs]
+    found = {each["found"] for each in told}
+    if len(found) != 1:
+        raise SystemExit(f"{script.name}: processes at once found different data: {found}")
+    requests = served() - before
+    return Sample(max(each["seconds"] for each in told), took, peak.stop(), requests, found.pop())
 
 
 class _Peak:
-    """Watches the memory of a process tree."""
+    """Watches the memory of some processes and their children."""
 
-    def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._roots = [psutil.Process(pid) for pid in pids]
         self._most = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
+        tree, ticks = self._roots, 0
         while not self._stop.wait(0.02):
-            try:
-                tree = [self._process, *self._process.children(recursive=True)]
-                # Proportional would be fairer to shared pages, but costs too much to ask so often.
-                self._most = max(self._most, sum(p.memory_info().rss for p in tree))
-            except psutil.NoSuchProcess:
-                return
+            if (
+                ticks % _LOOKS_A_FAMILY == 0
+            ):  # looks at all processes of the machine, which takes milliseconds
+                tree = [*self._roots, *_children(self._roots)]
+            ticks += 1
+            # Proportional would be fairer to shared pages, but costs too much to ask so often.
+            self._most = max(self._most, sum(map(_resident, tree)))
 
     def stop(self) -> float:
         self._stop.set()
         self._thread.join()
         return self._most / 2**20
+
+
+_LOOKS_A_FAMILY = 10
+
+
+def _children(roots: Sequence[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for root in roots:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += root.children(recursive=True)
+    return found
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def middle(samples: Sequence[Sample]) -> Sample:

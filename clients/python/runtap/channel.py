@@ -8,6 +8,7 @@ importing this module costs next to nothing.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import sys
@@ -140,6 +141,9 @@ class Daemon(Services):
         # Held while connecting, so that a process opens one channel however many threads call at once.
         self._lock = threading.Lock()
         self._current: Connection | None = None
+        self._ticks = itertools.count(1)
+        self.calls = 0
+        """Another number whenever a call begins or ends."""
 
     def __repr__(self) -> str:
         state = self._current.info.endpoint if self._current else "not connected"
@@ -156,13 +160,28 @@ class Daemon(Services):
             return self._current
 
     def call(
-        self, method: str, request: Message, *, account: str = "", timeout: float | None = CALL_S
+        self,
+        method: str,
+        request: Message,
+        *,
+        account: str = "",
+        timeout: float | None = CALL_S,
+        counted: bool = True,
     ) -> Any:
         """Calls a unary method such as `runs.GetRun`; raises only what `runtap.errors` has.
 
         A daemon that is gone or going is replaced and asked once more, unless the request is a write without a
-        `request_id`, of which nobody could say whether it had been taken.
+        `request_id`, of which nobody could say whether it had been taken. `counted` calls show in `calls`.
         """
+        if not counted:
+            return self._call(method, request, account, timeout)
+        self.calls = next(self._ticks)
+        try:
+            return self._call(method, request, account, timeout)
+        finally:
+            self.calls = next(self._ticks)
+
+    def _call(self, method: str, request: Message, account: str, timeout: float | None) -> Any:
         import grpc
 
         connection = self.connection()

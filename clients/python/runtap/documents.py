@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 INTERNAL_KEYS = ("_wandb", "wandb_version")
 """Keys of a config that belong to the logger, not to the user."""
 
+_FIELDS = {name: f"{name}_json" for name in ("config", "summary", "system_metrics", "history_keys")}
+"""Where the text of a document lies in the message of a run."""
+
 _NUMBERS = {"config": 1, "summary": 2, "system_metrics": 3, "history_keys": 4, "notes": 5}
 """`Document` of runs.proto by name; written out so that this module needs no stub."""
 
@@ -29,10 +32,13 @@ _NUMBERS = {"config": 1, "summary": 2, "system_metrics": 3, "history_keys": 4, "
 class Documents:
     """The documents of one run. Any number of threads may read; picklable."""
 
+    __slots__ = ("_fetched", "_live", "_session", "message")
+
     def __init__(self, session: Session, message: runs_pb2.Run) -> None:
         self._session = session
         self.message = message
-        self._fetched: dict[str, str] = {}
+        # Made when needed: a long list is slowed down by every object that the garbage collector has to look at.
+        self._fetched: dict[str, str] | None = None
         self._live: dict[str, dict[str, Any]] = {}
 
     def live(self, name: str) -> dict[str, Any]:
@@ -43,17 +49,17 @@ class Documents:
 
     def base(self, name: str) -> dict[str, Any]:
         """The document as the server holds it, a new dict each time."""
-        return _READERS[name](self.json(name))
+        return decode(self._own_text(name), name, self.message, _READERS[name])
 
     def json(self, name: str) -> dict[str, Any]:
         """The document decoded as it is, internal keys and all; {} when the run has none."""
-        return decode(self._text(self.message, self._fetched, name), f"{name} of {self.message.path}")
+        return decode(self._own_text(name), name, self.message, _an_object)
 
     def notes(self) -> str | None:
         """The notes, also when they are too long for a message; None when never set."""
         if self.message.HasField("notes"):
             return self.message.notes
-        return self._text(self.message, self._fetched, "notes") or None
+        return self._own_text("notes") or None
 
     def changes(self, name: str) -> list[edits.Edit]:
         """What was changed in this document since the run was read."""
@@ -68,23 +74,37 @@ class Documents:
             known = self.base(name)
             edits.apply(sent.get(name, ()), known)
             kept = _changes(known, held, name)
-            text = self._text(message, fetched, name)
-            fresh[name] = _READERS[name](decode(text, f"{name} of {message.path}"))
+            text = _carried(message, name) or self._left_out(message, fetched, name)
+            fresh[name] = decode(text, name, message, _READERS[name])
             edits.apply(kept, fresh[name])
         # Everything that can fail has been done; from here on the run is the new one.
         self.message, self._fetched = message, fetched
         for name, document in fresh.items():
             edits.replace(self._live[name], document)
 
-    def _text(self, message: runs_pb2.Run, fetched: dict[str, str], name: str) -> str:
-        if name != "notes" and message.HasField(f"{name}_json"):  # type: ignore[arg-type]
-            return str(getattr(message, f"{name}_json"))
+    def _own_text(self, name: str) -> str:
+        text = _carried(self.message, name)
+        if text:
+            return text
+        if self._fetched is None:
+            self._fetched = {}
+        return self._left_out(self.message, self._fetched, name)
+
+    def _left_out(self, message: runs_pb2.Run, fetched: dict[str, str], name: str) -> str:
         if name in fetched:
             return fetched[name]
         if any(omitted.document == _NUMBERS[name] for omitted in message.omitted):
             fetched[name] = _read_document(self._session, message.path, _NUMBERS[name])
             return fetched[name]
         return ""
+
+
+def _carried(message: runs_pb2.Run, name: str) -> str:
+    """The text of a document that came with its run; empty when it did not, as no JSON is."""
+    if name == "notes":
+        return ""
+    text: str = getattr(message, _FIELDS[name])
+    return text
 
 
 def _changes(base: dict[str, Any], held: dict[str, Any], name: str) -> list[edits.Edit]:
@@ -106,13 +126,13 @@ def _read_document(session: Session, path: str, document: int) -> str:
     return b"".join(parts).decode()
 
 
-def decode(text: str, what: str) -> dict[str, Any]:
-    """A JSON object, with NaN and infinities as floats; {} for no text."""
+def decode(text: str, name: str, run: runs_pb2.Run, read: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """What `read` makes of a document, with NaN and infinities as floats; {} for no text."""
     try:
-        value = parsed(text) if text else {}
+        value: dict[str, Any] = parsed(text, read) if text else {}
     except ValueError as error:
-        raise CommError(f"the {what} is not JSON: {error}", error) from error
-    return value if isinstance(value, dict) else {}
+        raise CommError(f"the {name} of {run.path} is not JSON: {error}", error) from error
+    return value
 
 
 def unwrapped(value: Any) -> Any:
@@ -123,17 +143,24 @@ def unwrapped(value: Any) -> Any:
     return value["value"] if isinstance(value, dict) and "value" in value else value
 
 
-def _user_config(document: dict[str, Any]) -> dict[str, Any]:
-    return {key: unwrapped(value) for key, value in document.items() if key not in INTERNAL_KEYS}
+def _user_config(value: Any) -> dict[str, Any]:
+    document = _an_object(value)
+    try:  # nearly always they are all wrapped; this is done for each key of each run of a list
+        config = {key: entry["value"] for key, entry in document.items()}
+    except (KeyError, TypeError):
+        config = {key: unwrapped(entry) for key, entry in document.items()}
+    for key in INTERNAL_KEYS:
+        config.pop(key, None)
+    return config
 
 
-def _as_it_is(document: dict[str, Any]) -> dict[str, Any]:
-    return document
+def _an_object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-_READERS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+_READERS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "config": _user_config,
-    "summary": _as_it_is,
-    "system_metrics": _as_it_is,
-    "history_keys": _as_it_is,
+    "summary": _an_object,
+    "system_metrics": _an_object,
+    "history_keys": _an_object,
 }

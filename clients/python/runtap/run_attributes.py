@@ -6,7 +6,8 @@ lies in `run_object.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from runtap import edits
@@ -19,9 +20,6 @@ from runtap.values import check_text, json_text, plain
 if TYPE_CHECKING:
     from runtap.session import Session
     from runtap.v1 import runs_pb2
-
-
-_SETTABLE_IN_CAMEL = {"displayName": "name", "jobType": "job_type"}
 
 
 class Path(list[str]):
@@ -61,11 +59,12 @@ class RunAttributes(BothSpellings):
     """Everything of a run that can be had without asking, and the edits."""
 
     _kind = "a run"
+    _texts: Mapping[str, str | None] = MappingProxyType({})
+    """Edited texts by field; an object has a dict of its own from its first edit on."""
 
     def __init__(self, session: Session, message: runs_pb2.Run, freshness: Freshness) -> None:
         self._session = session
         self._documents = Documents(session, message)
-        self._texts: dict[str, str | None] = {}
         self._tags: list[str] | None = None
         self._freshness = freshness
 
@@ -108,7 +107,7 @@ class RunAttributes(BothSpellings):
     @property
     def state(self) -> str:
         """`running`, `finished`, `crashed`, `failed`, `killed`, `preempting`, `preempted` or `pending`."""
-        return self._message.state
+        return self._documents.message.state
 
     @property
     def user(self) -> User:
@@ -207,13 +206,14 @@ class RunAttributes(BothSpellings):
     @property
     def name(self) -> str:
         """The name people read. Settable."""
-        return str(self._texts.get("display_name", self._message.display_name))
+        texts = self._texts
+        return str(texts["display_name"]) if "display_name" in texts else self._documents.message.display_name
 
     @name.setter
     def name(self, text: str) -> None:
         self._set("display_name", text)
 
-    display_name = name
+    display_name = displayName = name  # other camelCase is `__getattr__`'s, but this can be set
 
     @property
     def notes(self) -> str | None:
@@ -251,6 +251,8 @@ class RunAttributes(BothSpellings):
     def job_type(self, text: str | None) -> None:
         self._set("job_type", text)
 
+    jobType = job_type
+
     @property
     def tags(self) -> list[str]:
         """The labels, a list that can be changed or assigned."""
@@ -265,9 +267,6 @@ class RunAttributes(BothSpellings):
         self._tags = list(listed)
 
     # Other spellings, and what was edited
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(_SETTABLE_IN_CAMEL.get(name, name), value)
 
     def _changed_fields(self) -> dict[str, str | None]:
         """The plain fields whose new value is not the server's."""
@@ -285,7 +284,8 @@ class RunAttributes(BothSpellings):
             )
         if text is not None:
             check_text(text, name)
-        self._texts[name] = text
+        # Of two threads that edit first, both get the same dict.
+        self.__dict__.setdefault("_texts", {})[name] = text
 
     def _changed_tags(self) -> edits.TagEdit | None:
         return None if self._tags is None else edits.tag_changes(self._message.tags, self._tags)

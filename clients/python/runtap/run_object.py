@@ -46,11 +46,14 @@ class Run(RunAttributes):
 
     def __init__(self, session: Session, message: runs_pb2.Run, freshness: Freshness) -> None:
         super().__init__(session, message, freshness)
-        self._summary = Summary(self)
+        self._summary: Summary | None = None
 
     @property
     def summary(self) -> Summary:
         """The last values; changes are sent by `summary.update()` or `update()`."""
+        # Made when wanted: most runs of a long list are never asked. Two of them would be views of the same dict.
+        if self._summary is None:
+            self._summary = Summary(self)
         return self._summary
 
     # What asks the server

@@ -11,18 +11,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from runtap.ahead import Ahead
 from runtap.cautions import caution
 from runtap.errors import CommError, Fault, IncompleteError, from_fault
-from runtap.explanation import Explanation, from_message
 from runtap.freshness import Freshness, older
 from runtap.run_object import Run
 
 if TYPE_CHECKING:
+    from runtap.explanation import Explanation
     from runtap.session import Session
     from runtap.v1 import runs_pb2, sweeps_pb2
 
 LARGEST_PAGE = 1000
 """What is asked for once a second page is wanted; the first is left to the daemon (50)."""
+_CACHED = ("memory", "disk")
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,23 @@ class Runs(Sequence[Run]):
         self._query = query
         self._pages = _Pages()
         self._own: Iterator[Run] | None = None
+        self._ahead: Ahead | None = None
+        self._may_look_ahead = True
         self._loading = threading.Lock()
         self._pid = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_own": None, "_loading": None, "_pid": 0}
+        return {**self.__dict__, "_own": None, "_ahead": None, "_loading": None, "_pid": 0}
 
     # As a sequence
 
     def __iter__(self) -> Iterator[Run]:
         index = 0
         while self._load_until(index + 1):
-            yield self._pages.runs[index]
-            index += 1
+            runs = self._pages.runs
+            while index < len(runs):
+                yield runs[index]
+                index += 1
         self._report_missing()
 
     def __next__(self) -> Run:
@@ -159,6 +165,7 @@ class Runs(Sequence[Run]):
 
     def explain(self) -> Explanation:
         """How the filter and the order were understood, and what of them goes to the server. Reads no runs."""
+        from runtap.explanation import from_message
         from runtap.v1 import runs_pb2
 
         request = runs_pb2.ExplainQueryRequest(
@@ -203,12 +210,9 @@ class Runs(Sequence[Run]):
 
     def _load_page(self) -> None:
         pages = self._pages
-        # The answers have the same fields.
-        answer: runs_pb2.ListRunsResponse = (
-            self._session.call("sweeps.ListSweepRuns", self._request_of_sweep())
-            if self._query.sweep
-            else self._session.call("runs.ListRuns", self._request())
-        )
+        answer = self._taken_from_ahead()
+        if answer is None:
+            answer = self._session.call(*self._request())
         freshness = self._session.fresh(answer.freshness, "the list of runs")
         pages.runs.extend(Run(self._session, message, freshness) for message in answer.runs)
         pages.errors.extend(_item_error(item) for item in answer.errors)
@@ -219,8 +223,33 @@ class Runs(Sequence[Run]):
         pages.token = answer.next_page_token
         pages.done = not answer.next_page_token
         pages.fetched += 1
+        # Whoever wants a second page wants the list.
+        if self._may_look_ahead and pages.fetched > 1 and not pages.done and freshness.source in _CACHED:
+            self._look_ahead()
 
-    def _request(self) -> runs_pb2.ListRunsRequest:
+    def _taken_from_ahead(self) -> runs_pb2.ListRunsResponse | None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            return None
+        answer: runs_pb2.ListRunsResponse | None = ahead.answer()
+        # What the cache alone cannot answer completely is asked for as usual, from then on.
+        self._may_look_ahead = answer is not None and not (answer.errors or answer.incomplete_reason)
+        return answer if self._may_look_ahead else None
+
+    def _look_ahead(self) -> None:
+        from runtap.v1 import common_pb2
+
+        method, request = self._request()
+        request.options.CopyFrom(common_pb2.ReadOptions(cache_only=True))
+        self._ahead = Ahead(self._session, method, request)
+
+    def _request(self) -> tuple[str, runs_pb2.ListRunsRequest | sweeps_pb2.ListSweepRunsRequest]:
+        """What asks for the next page; the answers of both methods have the same fields."""
+        if self._query.sweep:
+            return "sweeps.ListSweepRuns", self._request_of_sweep()
+        return "runs.ListRuns", self._request_of_project()
+
+    def _request_of_project(self) -> runs_pb2.ListRunsRequest:
         from runtap.v1 import runs_pb2
 
         return runs_pb2.ListRunsRequest(

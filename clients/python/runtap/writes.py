@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -134,6 +133,8 @@ def _conflict_text(write: writes_pb2.Write) -> str:
 def _request(
     path: str, change: Change, *, wait: bool, expect: Mapping[str, Any]
 ) -> runs_pb2.UpdateRunRequest:
+    from uuid import uuid4
+
     from runtap.v1 import runs_pb2
 
     request = runs_pb2.UpdateRunRequest(
@@ -141,7 +142,7 @@ def _request(
         config=_edits("config", change.config),
         summary=_edits("summary", change.summary),
         expect=[_expectation(name, value) for name, value in expect.items()],
-        request_id=str(uuid.uuid4()),
+        request_id=str(uuid4()),
         wait_for=runs_pb2.WAIT_FOR_APPLIED if wait else runs_pb2.WAIT_FOR_ACCEPTED,
     )
     request.wait_timeout.FromNanoseconds(round(WAIT_S * 1e9))

@@ -176,12 +176,15 @@ class RecordCache:
 
     def latest(self, record: Record) -> Record:
         """Returns this record, or a newer one of the same run if memory has it."""
+        if self._revisions.get(record.storage_id) == record.revision:
+            return record  # nearly always, and lists ask this for each of their runs
         held = self._memory.get(record.storage_id)
         return held if held is not None and held.revision > record.revision else record
 
     async def by_ids(self, storage_ids: Sequence[str]) -> dict[str, Held]:
         """Returns the records there are, by storage id."""
-        found = {i: Held(self._memory[i]) for i in storage_ids if i in self._memory}
+        held = self._memory.get
+        found = {i: Held(record) for i in storage_ids if (record := held(i)) is not None}
         missing = [i for i in storage_ids if i not in found]
         if missing:
             nothing: list[Record] = []
@@ -189,6 +192,10 @@ class RecordCache:
                 found[record.storage_id] = self._held(record)
         self._disk.used(found)
         return found
+
+    def sizes(self, storage_ids: Iterable[str]) -> list[int]:
+        """Returns the bytes of those of these runs that memory has."""
+        return [len(record.body) for i in storage_ids if (record := self._memory.get(i)) is not None]
 
     def _held(self, record: Record) -> Held:
         newer = self._memory.get(record.storage_id)

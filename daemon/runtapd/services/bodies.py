@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from runtapd.cache.policy import Wishes
 from runtapd.model.run import DocumentKind
+from runtapd.reads.answers import Answer
 from runtapd.reads.documents import open_document
 from runtapd.reads.overlay import ShownRun
 from runtapd.reads.partitions import Partition
 from runtapd.services import masks
 from runtapd.upstream.api import Wait
 
+_SAMPLES = 16
 _AT_ONCE = 50
 """Runs masked in one go, in a thread: some need a millisecond each."""
 
@@ -37,6 +39,13 @@ async def of(
         if enough is not None and sum(map(len, done)) > enough:
             break
     return done
+
+
+def likely(part: Partition, answer: Answer, offset: int, size: int, limit: int) -> int:
+    """Returns about how many runs of a list fit one message, rather too many; more would be looked up for nothing."""
+    start = offset - answer.first
+    sizes = part.cache.sizes(answer.ids[start : start + size : max(1, size // _SAMPLES)])
+    return min(size, 1 + limit * 11 // 10 * len(sizes) // sum(sizes)) if sizes else size
 
 
 def fitting(runs: Sequence[bytes], limit: int) -> int:

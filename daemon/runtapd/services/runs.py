@@ -115,12 +115,14 @@ class RunService:
             size if asked or place is None else LARGEST_PAGE, renewed=size if asked else LARGEST_PAGE
         )
         answer = await self._lists.answer(part, query, wishes, place)
+        offset = place.offset if place else 0
+        likely = bodies.likely(part, answer, offset, size, LARGEST_MESSAGE) if mask is None else size
         stretch, _ = await self._lists.part(
             part,
             query,
             answer,
-            offset=place.offset if place else 0,
-            count=size,
+            offset=offset,
+            count=likely,
             sizes=sizes,
             wishes=wishes,
             waits=lambda: wait,

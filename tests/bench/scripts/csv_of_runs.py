@@ -1,4 +1,4 @@
-"""The guide's script: a CSV of all runs. Arguments: client module, path, CSV to write, `lazy` or `eager`."""
+"""The guide's script: a CSV of all runs. Arguments: client module, path, CSV to write, options of `Api.runs`."""
 
 import hashlib
 import importlib
@@ -9,11 +9,11 @@ import time
 import pandas as pd
 
 client = importlib.import_module(sys.argv[1])
-path, target, how = sys.argv[2:5]
+path, target, options = sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
 
 began = time.perf_counter()
 api = client.Api()
-runs = api.runs(path) if how == "lazy" else api.runs(path, lazy=False, per_page=1000)
+runs = api.runs(path, **options)
 summary_list, config_list, name_list = [], [], []
 for run in runs:
     summary_list.append(run.summary._json_dict)
