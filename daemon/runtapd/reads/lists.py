@@ -92,7 +92,8 @@ class RunLists:
     ) -> Answer:
         """Returns an answer that is still empty."""
         if split.whole:
-            return Answer(query.key, now, now, part.cache.generation, split=split)
+            generation, by_name = part.cache.generation, part.by_name
+            return Answer(query.key, now, now, generation, split=split, by_name=by_name)
         base = await self._begun(part, query.base(split), wishes, now, split.base())
         return Answer(query.key, base.fetched_at, base.whole_at, base.generation, split=split, base=base)
 
@@ -133,7 +134,6 @@ class RunLists:
 
     def _renewing(self, part: Partition, answer: Answer, former: Answer, wishes: Wishes, now: float) -> None:
         """Decides whether a new answer may stand on the runs of the one before it, having only glanced at them."""
-        answer.by_name = part.by_name
         if wishes.no_cache or not part.by_name or answer.base is not None:
             return
         if former.versioned and former.ids:

@@ -23,10 +23,11 @@ from runtapd.upstream.pushdown import NEWEST_FIRST, Split, Trust
 FAILING = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.InvalidAnswer)
 """What a request of many runs may meet because of one of them."""
 MOST_BYTES = 32 * 2**20
-TRIES = 2
+TRIES, TRIES_ALONE = 2, 5
+"""What fails for many is soon asked for in smaller pieces; a single run is not given up for a server's hiccups."""
 _ANY_S, _PER_RUN_S = 5.0, 0.02
 """A request may take the first, and the second for each of its runs."""
-_ALIVE = Bounds(tries=1, within_s=_ANY_S)
+_ALIVE = Bounds(tries=TRIES_ALONE, within_s=_ANY_S)
 
 
 class Pages:
@@ -152,5 +153,6 @@ def sorts_by_creation(split: Split) -> bool:
 
 
 def _bounds(runs: int) -> Bounds:
+    within_s = _ANY_S + _PER_RUN_S * runs
     # One run alone may be as large as it is; it cannot be asked for in smaller pieces.
-    return Bounds(MOST_BYTES if runs > 1 else None, TRIES, _ANY_S + _PER_RUN_S * runs)
+    return Bounds(MOST_BYTES, TRIES, within_s) if runs > 1 else Bounds(None, TRIES_ALONE, within_s)
