@@ -26,7 +26,7 @@ from tests.support.freshness_world import Answer, Asked, Query, World
 from tests.support.remembering_server import ENTITY, PROJECT
 from tests.support.virtual_time import run_on_paper
 
-STORIES = int(os.environ.get("RUNTAP_STORIES", "400"))
+STORIES = int(os.environ.get("RUNTAP_STORIES", "600"))
 ONLY = os.environ.get("RUNTAP_STORY")
 
 
