@@ -17,10 +17,12 @@ DELAY_S = 0.05
 AT_ONCE = 8
 CACHED = "bench-cached"
 DEFAULT = "wandb, the guide's script as it stands"
+BEST = "wandb, `lazy=False, per_page=1000`"
+"""The quickest way but for noise: where time is short, the others have one round."""
 WAYS = {
     DEFAULT: "{}",
     "wandb, `lazy=False`": '{"lazy": false}',
-    "wandb, `lazy=False, per_page=1000`": '{"lazy": false, "per_page": 1000}',
+    BEST: '{"lazy": false, "per_page": 1000}',
 }
 """How the real client can be asked for runs whose config and summary will be read."""
 
@@ -115,7 +117,7 @@ class ListingRows:
             reader, name="runtap, cached by another process", prepare=lambda: contest.once(reader), samples=[]
         )
         clients = [
-            Contestant(name, "wandb", (path, options), rounds=1 if name == DEFAULT else None)
+            Contestant(name, "wandb", (path, options), rounds=None if name == BEST else 1)
             for name, options in WAYS.items()
         ]
         lines = contest.run([*clients, ours])
@@ -127,7 +129,7 @@ class ListingRows:
         return [
             *(
                 Contestant(
-                    name, "wandb", (path, target, options), rounds=1 if once and name == DEFAULT else None
+                    name, "wandb", (path, target, options), rounds=1 if once and name != BEST else None
                 )
                 for name, options in WAYS.items()
             ),

@@ -139,4 +139,5 @@ def machine() -> list[str]:
     return [
         f"{os.cpu_count()} cores ({cpu}), {memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}",
         f"Python {platform.python_version()}, {packages}",
+        f"other programs kept {os.getloadavg()[0]:.1f} processes of this machine busy when it began (load average)",
     ]
