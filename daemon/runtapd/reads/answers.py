@@ -39,6 +39,8 @@ class Answer:
     """Whether runs that are held need only be glanced at."""
     by_name: bool = True
     """Whether runs can be asked for by name: not every server does as it is told there."""
+    believes_from: float = 0.0
+    """Unix seconds: runs that turned out to be unreadable before that are tried again."""
     at_once: int = LARGEST_PAGE
     """Most runs to ask for at once: grows smaller when answers get too large or fail."""
     comb: Comb | None = None

@@ -20,7 +20,7 @@ from runtapd.model import encode, jsontext
 from runtapd.model.freshness import Freshness, merged
 from runtapd.model.paths import RunPath
 from runtapd.model.run import DocumentKind, Record
-from runtapd.reads.answers import LARGEST_PAGE
+from runtapd.reads.answers import LARGEST_PAGE, Answer
 from runtapd.reads.documents import open_document
 from runtapd.reads.growing import Sizes
 from runtapd.reads.histories import HistoryQuery, HistoryReads
@@ -38,6 +38,8 @@ _DOCUMENTS = {
 }
 _INFINITE = {"Infinity": float("inf"), "-Infinity": float("-inf")}
 _HISTORIES_AT_ONCE = 4
+NAMED = 10
+"""So many runs that could not be read are named."""
 
 
 class Pick(Enum):
@@ -57,7 +59,7 @@ class Best:
     listed: int
     """How many runs were looked at."""
     incomplete: str
-    """Why runs may be missing among them; empty when none is known to be."""
+    """Which runs are missing among them, or why some may be; empty when none is known to be."""
     freshness: Freshness
 
 
@@ -90,7 +92,8 @@ class BestRuns:
         answer = await self._lists.answer(part, query, wishes, None)
         best: tuple[float, ShownRun] | None = None
         parts: list[Freshness] = []
-        offset, fetch = 0, FIRST_PAGE
+        listed = offset = 0
+        fetch = FIRST_PAGE
         while True:
             stretch, answer = await self._lists.part(
                 part,
@@ -103,9 +106,10 @@ class BestRuns:
                 waits=waits,
             )
             parts.append(stretch.freshness)
+            listed += len(stretch.runs)
             if order.column.root not in _DOCUMENTS:
                 first = stretch.runs[0] if stretch.runs else None
-                return Best(first, None, len(stretch.runs), "", merged(parts, stretch.freshness))
+                return Best(first, None, listed, _missing(answer, ""), merged(parts, stretch.freshness))
             values = await self._values(question, stretch.runs)
             for shown, value in zip(stretch.runs, values, strict=True):
                 if value is not None and (best is None or _better(value, best[0], order.descending)):
@@ -115,8 +119,8 @@ class BestRuns:
                 break
             offset, fetch = stretch.next.offset, LARGEST_PAGE
         value, run = best or (None, None)
-        listed = offset + len(stretch.runs)
-        return Best(run, value, listed, stretch.incomplete, merged(parts, stretch.freshness))
+        said = _missing(answer, stretch.incomplete)
+        return Best(run, value, listed, said, merged(parts, stretch.freshness))
 
     async def _values(self, question: _Question, runs: Sequence[ShownRun]) -> list[float | None]:
         if question.pick is not Pick.LAST:
@@ -148,6 +152,17 @@ class BestRuns:
                         there = [number for value in column.values if (number := _number(value)) is not None]
                         found = choose(there if found is None else [found, *there], default=found)
         return found
+
+
+def _missing(answer: Answer, incomplete: str) -> str:
+    """Says which runs were not looked at. In a list that is sorted here they stand at the end."""
+    unread = sorted(answer.errors.values(), key=lambda error: error.path)
+    if not unread:
+        return incomplete
+    more = f" and {len(unread) - NAMED} more" if len(unread) > NAMED else ""
+    names = ", ".join(error.path for error in unread[:NAMED])
+    said = f"{len(unread)} could not be read ({names}{more}; {unread[0].fault.message})"
+    return "; ".join(filter(None, [said, incomplete]))
 
 
 async def _large(question: _Question, shown: ShownRun, kind: DocumentKind) -> bytes | None:

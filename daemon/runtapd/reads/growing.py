@@ -1,9 +1,9 @@
 """How the list of an answer grows: a step at a time, each about one request to the server.
 
 A step asks for a page of whole runs; of runs that are held it only glances, and reads those that have changed. A page
-that fails, comes with gaps or gets too large is glanced at as well, and its runs are read by name, in halves where that
-fails too, until what cannot be read stands alone. Between two steps an answer is consistent: who waits for it may
-leave, and others go on from there. A list that ends shorter than the server counts is looked through once more.
+that fails, comes with gaps or gets too large is glanced at as well, and its runs are read by name (`naming`). Between
+two steps an answer is consistent: who waits for it may leave, and others go on from there. A list that ends shorter
+than the server counts is looked through once more.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from runtapd.model.run import Record
 from runtapd.reads.answers import LARGEST_PAGE, Answer, missing, record_bytes
 from runtapd.reads.documents import large_texts
 from runtapd.reads.judging import Judge
+from runtapd.reads.naming import Naming, Step, give_up, known_unreadable, not_given
 from runtapd.reads.overlay import ShownRun
 from runtapd.reads.pages import FAILING, Pages, sorts_by_creation
 from runtapd.reads.partitions import Partition
 from runtapd.reads.query import RunQuery
-from runtapd.reads.stretches import Comb, Row, Stretch, Unread, rows_of, still_right
+from runtapd.reads.stretches import Comb, Row, Stretch, rows_of, still_right
 from runtapd.upstream.api import GlancePage, RunPage, Wait
 from runtapd.upstream.pushdown import Servers, Split
 
@@ -32,8 +33,6 @@ PAGE_BYTES = 16 * 2**20
 """About how many bytes of documents one page asked of a server may bring."""
 GROWTH = 50
 """So many more runs than there were are looked for when a list is renewed."""
-SINGLY = 5
-"""So many runs that a server left out of an answer are asked for one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +47,19 @@ class Sizes:
     """At most, where all of them are needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    part: Partition
-    query: RunQuery
-    answer: Answer
-    split: Split
-    wait: Wait
-
-
 class Growing:
     """Takes the steps. Never two at once for the same answer."""
 
     def __init__(self, pages: Pages, servers: Servers) -> None:
         self._pages = pages
+        self._naming = Naming(pages)
         self._servers = servers
 
     async def step(
         self, part: Partition, query: RunQuery, answer: Answer, split: Split, sizes: Sizes, wait: Wait
     ) -> bool:
         """Lets an answer grow. False when the server does not do what it was asked: then nothing of it is taken."""
-        step = _Step(part, query, answer, split, wait)
+        step = Step(part, query, answer, split, wait)
         if answer.stretches:
             believed = await self._read(step)
         elif answer.more:
@@ -81,14 +72,14 @@ class Growing:
 
     # A page
 
-    async def _page(self, step: _Step, sizes: Sizes) -> bool:
+    async def _page(self, step: Step, sizes: Sizes) -> bool:
         answer = step.answer
         first = _first(answer, sizes)
         held = await step.part.cache.by_ids(answer.ahead[:first])
         glances = answer.glances and 2 * len(held) >= min(first, len(answer.ahead))
         failed = False
         # A page with a run in it that cannot be read fails as a whole: while one is known, it is gone around.
-        if not (glances or (step.part.unreadable and answer.by_name)):
+        if not (glances or (answer.by_name and known_unreadable(step))):
             first = _within_bytes(answer, held, first)
             try:
                 page, records = await self._pages.whole(*_where(step), first, step.wait)
@@ -96,6 +87,8 @@ class Growing:
                 answer.at_once = max(1, first // 4)
                 return True
             except FAILING:
+                if step.over:
+                    raise
                 failed = True
             else:
                 failed = page.unread > 0
@@ -107,7 +100,7 @@ class Growing:
         page_of_glances = await self._pages.glance(*_where(step), first, step.wait)
         return await self._glanced(step, page_of_glances, failed=failed)
 
-    async def _take_page(self, step: _Step, page: RunPage, records: list[Record]) -> bool:
+    async def _take_page(self, step: Step, page: RunPage, records: list[Record]) -> bool:
         rows = [
             Row(run.storage_id, run.run_id, run.created_at, cursor, "")
             for run, cursor in zip(page.runs, page.cursors, strict=True)
@@ -117,19 +110,21 @@ class Growing:
         _go_on(step.answer, page)
         return True
 
-    async def _glanced(self, step: _Step, page: GlancePage, *, failed: bool) -> bool:
+    async def _glanced(self, step: Step, page: GlancePage, *, failed: bool) -> bool:
         """Goes on with a page of glances; `failed` when it was glanced at because it could not be had whole."""
         answer = step.answer
         stretch = await self._stretch(step, rows_of(page))
         if not answer.by_name:
             for row in stretch.wanted:  # it stands alone: smaller pages were tried before
-                self._give_up(step, row, _not_given(row, step))
+                give_up(step, row, not_given(step, row))
             stretch.wanted = []
         _go_on(answer, page)
-        answer.stretches.extend(stretch.halves() if failed else [stretch])
+        suspects = {row.storage_id for row in stretch.wanted if row.storage_id in step.part.unreadable}
+        pieces = stretch.around(suspects)
+        answer.stretches.extend(stretch.halves() if failed and len(pieces) == 1 else pieces)
         return True if answer.stretches[0].wanted else await self._read(step)
 
-    async def _stretch(self, step: _Step, rows: list[Row]) -> Stretch:
+    async def _stretch(self, step: Step, rows: list[Row]) -> Stretch:
         """Finds out which of these rows have to be read; the others are current as of now."""
         part, answer = step.part, step.answer
         at = answer.fetched_at
@@ -137,12 +132,13 @@ class Growing:
         right, wanted = [], []
         for row in rows:
             record = held[row.storage_id].record if row.storage_id in held else None
+            unread = part.unreadable.get(row.storage_id)
             if record is not None and still_right(
                 record, row, answer.whole_at, part.cache.written_at(record.path)
             ):
                 right.append(record)
-            elif row.storage_id in part.unreadable:
-                answer.errors[row.storage_id] = part.unreadable[row.storage_id]
+            elif unread is not None and unread.at >= answer.believes_from:
+                answer.errors[row.storage_id] = unread
             else:
                 wanted.append(row)
         part.cache.check(right, at)
@@ -150,7 +146,7 @@ class Growing:
 
     # By name
 
-    async def _read(self, step: _Step) -> bool:
+    async def _read(self, step: Step) -> bool:
         """Reads what the first stretch wants, as much as fits, and takes the stretch when it wants nothing more."""
         answer, stretches = step.answer, step.answer.stretches
         stretch = stretches[0]
@@ -160,7 +156,7 @@ class Growing:
                 stretches.popleft()
                 stretches.extendleft(reversed(stretch.cut(fitting)))
                 stretch = stretches[0]
-            await self._read_wanted(step, stretch)
+            await self._naming.read(step, stretch)
             if not stretches or stretches[0] is not stretch or stretch.wanted:
                 return True
         held = await step.part.cache.by_ids([row.storage_id for row in stretch.rows])
@@ -169,52 +165,9 @@ class Growing:
         stretches.popleft()
         return True
 
-    async def _read_wanted(self, step: _Step, stretch: Stretch) -> None:
-        answer, batch = step.answer, stretch.wanted
-        try:
-            run_ids = [row.run_id for row in batch]
-            page, records = await self._pages.by_name(step.part, step.query.project, run_ids, step.wait)
-        except faults.AnswerTooLarge:
-            answer.at_once = max(1, len(batch) // 4)
-            return
-        except faults.UpstreamRefused:
-            return _go_whole(step)
-        except FAILING as fault:
-            if len(batch) > 1:
-                _halve(answer)
-            elif not await self._pages.alive(step.part, step.query, step.wait):
-                raise  # it is not about this run
-            else:
-                self._give_up(step, batch[0], fault)
-                stretch.wanted = []
-            return
-        came = {record.storage_id for record in records}
-        left = [row for row in batch if row.storage_id not in came]
-        if left and page.unread and len(batch) == 1:
-            self._give_up(step, batch[0], _not_given(batch[0], step))
-            left = []
-        elif left and page.unread and not came:
-            return _halve(answer)
-        elif left and not page.unread and not (page.has_next and came):
-            if len(left) > SINGLY:
-                return _go_whole(step)
-            left = await self._read_singly(step, stretch, left)
-        stretch.wanted = left
-
-    async def _read_singly(self, step: _Step, stretch: Stretch, left: list[Row]) -> list[Row]:
-        """Asks for runs that the server left out: they are gone, or it does not do as it is told."""
-        for row in left:
-            if await self._pages.single(step.part, step.query.project, row.run_id, step.wait) is None:
-                stretch.rows = [other for other in stretch.rows if other is not row]
-        return []
-
-    def _give_up(self, step: _Step, row: Row, fault: faults.Fault) -> None:
-        unread = Unread(f"{step.query.project}/{row.run_id}", fault)
-        step.answer.errors[row.storage_id] = step.part.unreadable[row.storage_id] = unread
-
     # Taking rows
 
-    async def _take(self, step: _Step, rows: Sequence[Row], records: Mapping[str, Record]) -> bool:
+    async def _take(self, step: Step, rows: Sequence[Row], records: Mapping[str, Record]) -> bool:
         """Appends rows to the list; False when they are not what was asked for."""
         answer = step.answer
         new = [row for row in rows if row.storage_id not in answer.seen]
@@ -229,7 +182,7 @@ class Growing:
                 answer.versioned = answer.versioned and record.updated_at is not None
         return True
 
-    async def _believed(self, step: _Step, rows: Sequence[Row], records: Mapping[str, Record]) -> bool:
+    async def _believed(self, step: Step, rows: Sequence[Row], records: Mapping[str, Record]) -> bool:
         """Whether these are in the order that was asked for, and match the filter."""
         answer, judge = step.answer, Judge(step.split)
         if not judge.in_order(answer.last_created_at, [row.created_at for row in rows]):
@@ -250,7 +203,7 @@ class Growing:
 
     # The end
 
-    async def _look_again(self, step: _Step) -> bool:
+    async def _look_again(self, step: Step) -> bool:
         answer, comb = step.answer, step.answer.comb
         if comb is None:
             raise LookupError("an answer that has ended does not grow")
@@ -266,7 +219,7 @@ class Growing:
         comb.go_on(page, by_creation=sorts_by_creation(step.split))
         return True
 
-    def _ended(self, step: _Step) -> None:
+    def _ended(self, step: Step) -> None:
         """Completes an answer, or begins its second look."""
         answer = step.answer
         short = missing(answer.total, answer.counted, answer.end)
@@ -301,7 +254,7 @@ def complete(part: Partition, answer: Answer, incomplete: str = "") -> None:
     )
 
 
-def _where(step: _Step) -> tuple[Partition, RunQuery, Split, str | None]:
+def _where(step: Step) -> tuple[Partition, RunQuery, Split, str | None]:
     return step.part, step.query, step.split, step.answer.behind
 
 
@@ -317,29 +270,6 @@ def _go_on(answer: Answer, page: RunPage | GlancePage) -> None:
     if answer.more and (not answer.behind or answer.behind == asked_behind):
         answer.more = False
         answer.incomplete = "the server says there is more but does not go on behind its last cursor"
-
-
-def _go_whole(step: _Step) -> None:
-    """Goes on without names: the server does not find runs by them."""
-    answer = step.answer
-    answer.by_name = step.part.by_name = False
-    answer.glances = False
-    answer.stretches.clear()
-    if answer.comb is not None:
-        answer.comb.over = True
-    else:
-        answer.behind, answer.more = answer.cursor_before(len(answer.ids)), True
-
-
-def _halve(answer: Answer) -> None:
-    answer.stretches.extendleft(reversed(answer.stretches.popleft().halves()))
-
-
-def _not_given(row: Row, step: _Step) -> faults.InvalidAnswer:
-    server = step.part.account.base_url
-    return faults.InvalidAnswer(
-        f"{server} lists the run {row.run_id} but does not give it", metadata={"server": server}
-    )
 
 
 def _first(answer: Answer, sizes: Sizes) -> int:

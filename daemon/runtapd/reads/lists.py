@@ -37,7 +37,7 @@ from runtapd.reads.growing import Growing, Sizes, complete
 from runtapd.reads.judging import Judge
 from runtapd.reads.overlay import Overlay, ShownRun
 from runtapd.reads.pages import Pages
-from runtapd.reads.partitions import Partition, Partitions
+from runtapd.reads.partitions import UNREADABLE_S, Partition, Partitions
 from runtapd.reads.query import Part, RunQuery
 from runtapd.reads.runs import source_of
 from runtapd.upstream.api import Wait, Waits
@@ -92,8 +92,15 @@ class RunLists:
     ) -> Answer:
         """Returns an answer that is still empty."""
         if split.whole:
-            generation, by_name = part.cache.generation, part.by_name
-            return Answer(query.key, now, now, generation, split=split, by_name=by_name)
+            return Answer(
+                query.key,
+                now,
+                now,
+                part.cache.generation,
+                split=split,
+                by_name=part.by_name,
+                believes_from=_believes_from(part, wishes, now),
+            )
         base = await self._begun(part, query.base(split), wishes, now, split.base())
         return Answer(query.key, base.fetched_at, base.whole_at, base.generation, split=split, base=base)
 
@@ -309,7 +316,7 @@ class RunLists:
         shown: list[ShownRun | None] = []
         for storage_id in ids:
             found = held.get(storage_id) or reread.get(storage_id)
-            if found is None:
+            if found is None or storage_id in answer.errors:  # what it was before is not what it is
                 shown.append(None)
                 continue
             new = fetched or storage_id not in held
@@ -361,3 +368,11 @@ def _incomplete(answer: Answer, wishes: Wishes) -> str:
             or f"{away} of the listed runs are not in the cache, and the server was not to be asked"
         )
     return answer.incomplete
+
+
+def _believes_from(part: Partition, wishes: Wishes, now: float) -> float:
+    """Unix seconds: runs that turned out to be unreadable since then are not tried again."""
+    if wishes.no_cache:
+        return now
+    age = UNREADABLE_S if wishes.max_age_s is None else min(UNREADABLE_S, wishes.max_age_s)
+    return max(part.cache.floor, wishes.not_before, now - age)

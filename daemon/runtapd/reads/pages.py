@@ -17,7 +17,7 @@ from runtapd.model.run import Record
 from runtapd.reads.partitions import Partition
 from runtapd.reads.query import RunQuery
 from runtapd.reads.stretches import Comb
-from runtapd.upstream.api import UNBOUNDED, Bounds, GlancePage, RunGlance, RunPage, Wait
+from runtapd.upstream.api import Bounds, GlancePage, RunGlance, RunPage, Wait
 from runtapd.upstream.pushdown import NEWEST_FIRST, Split, Trust
 
 FAILING = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.InvalidAnswer)
@@ -25,9 +25,8 @@ FAILING = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.InvalidAns
 MOST_BYTES = 32 * 2**20
 TRIES, TRIES_ALONE = 2, 5
 """What fails for many is soon asked for in smaller pieces; a single run is not given up for a server's hiccups."""
-_ANY_S, _PER_RUN_S = 5.0, 0.02
-"""A request may take the first, and the second for each of its runs."""
-_ALIVE = Bounds(tries=TRIES_ALONE, within_s=_ANY_S)
+_ANY_S, _PIECE_S, _PER_RUN_S = 5.0, 3.0, 0.02
+"""A request may take the first, one that can be cut into smaller ones at once the second; the third is for each run."""
 
 
 class Pages:
@@ -72,13 +71,9 @@ class Pages:
             part, query, bounded.filters_text, split.order_text, comb.cursor, first, wait
         )
 
-    async def alive(self, part: Partition, query: RunQuery, wait: Wait) -> bool:
-        """Whether the server answers for this project at all."""
-        try:
-            await self._glance(part, query, "{}", order_text(NEWEST_FIRST), None, 1, wait, _ALIVE)
-        except faults.UpstreamFault:
-            return False
-        return True
+    async def well(self, part: Partition, query: RunQuery, wait: Wait) -> None:
+        """Returns when the server answers for this project at all; raises what is wrong when it does not in time."""
+        await self._glance(part, query, "{}", order_text(NEWEST_FIRST), None, 1, wait)
 
     async def _glance(
         self,
@@ -89,7 +84,6 @@ class Pages:
         behind: str | None,
         first: int,
         wait: Wait,
-        bounds: Bounds = UNBOUNDED,
     ) -> GlancePage:
         project = query.project
         return await part.upstream.glance(
@@ -100,7 +94,6 @@ class Pages:
             cursor=behind,
             first=first,
             wait=wait,
-            bounds=bounds,
         )
 
     async def glance_at_run(self, part: Partition, path: RunPath, wait: Wait) -> RunGlance | None:
@@ -117,9 +110,15 @@ class Pages:
         return next((glance for glance in page.runs if glance.run_id == path.run_id), None)
 
     async def by_name(
-        self, part: Partition, project: ProjectPath, run_ids: Sequence[str], wait: Wait
+        self,
+        part: Partition,
+        project: ProjectPath,
+        run_ids: Sequence[str],
+        wait: Wait,
+        *,
+        tries: int | None = None,
     ) -> tuple[RunPage, list[Record]]:
-        """Returns these runs, as far as the server gives them."""
+        """Returns these runs, as far as the server gives them. `tries` is for those who know better how often."""
         sent_at, generation = self._clock(), part.cache.generation
         page = await part.upstream.runs(
             project.entity,
@@ -129,7 +128,7 @@ class Pages:
             cursor=None,
             first=len(run_ids),
             wait=wait,
-            bounds=_bounds(len(run_ids)),
+            bounds=_bounds(len(run_ids), tries),
         )
         return page, await part.cache.absorb_page(page.runs, sent_at=sent_at, generation=generation)
 
@@ -152,7 +151,8 @@ def sorts_by_creation(split: Split) -> bool:
     return split.sent_order.column.root == "created_at" and split.trust is not Trust.NOTHING
 
 
-def _bounds(runs: int) -> Bounds:
-    within_s = _ANY_S + _PER_RUN_S * runs
+def _bounds(runs: int, tries: int | None = None) -> Bounds:
     # One run alone may be as large as it is; it cannot be asked for in smaller pieces.
-    return Bounds(MOST_BYTES, TRIES, within_s) if runs > 1 else Bounds(None, TRIES_ALONE, within_s)
+    if runs == 1:
+        return Bounds(None, tries or TRIES_ALONE, _ANY_S)
+    return Bounds(MOST_BYTES, tries or TRIES, (_PIECE_S if tries == 1 else _ANY_S) + _PER_RUN_S * runs)

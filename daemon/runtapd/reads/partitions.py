@@ -26,7 +26,10 @@ from runtapd.upstream.api import Upstream, Wait
 
 T = TypeVar("T")
 KEPT_ANSWERS = 256
+KEPT_UNREAD = 4096
 UNREADABLE_S = 60.0
+"""How long a run that could not be read is not tried again, by those who do not wish otherwise."""
+SUSPECT_S = 3600.0
 
 
 @dataclass(eq=False)
@@ -39,8 +42,9 @@ class Partition:
     pages: Flights[None]
     small: SmallAnswers
     answers: LRUCache[str, Answer] = field(default_factory=lambda: LRUCache(KEPT_ANSWERS))
-    unreadable: TTLCache[str, Unread] = field(default_factory=lambda: TTLCache(KEPT_ANSWERS, UNREADABLE_S))
-    """Runs that their server could not give a moment ago, by storage id: not tried again in every list."""
+    unreadable: TTLCache[str, Unread] = field(default_factory=lambda: TTLCache(KEPT_UNREAD, SUSPECT_S))
+    """Runs that their server could not give, by storage id. For a while they are not tried again in every list; after
+    that they are asked for alone, so that they spoil no other's answer."""
     by_name: bool = True
     """False once the server was found not to list runs by their names."""
     hits: int = 0

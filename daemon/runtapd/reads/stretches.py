@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from runtapd.cache import policy
@@ -29,6 +30,8 @@ class Stretch:
 
     rows: list[Row]
     wanted: list[Row]
+    tried: bool = False
+    """Whether what it wants has failed once, alone or in a piece that is not cut any further."""
 
     def cut(self, count: int) -> list[Stretch]:
         """Returns it in two pieces, of which the first wants `count` rows."""
@@ -39,6 +42,14 @@ class Stretch:
             Stretch(self.rows[:at], self.wanted[:count]),
             Stretch(self.rows[at:], self.wanted[count:]),
         ]
+
+    def around(self, suspects: Collection[str]) -> list[Stretch]:
+        """Returns it in pieces such that each of these storage ids stands alone among what its piece wants."""
+        for i, row in enumerate(self.wanted):
+            if row.storage_id in suspects and len(self.wanted) > 1:
+                first, rest = self.cut(i or 1)
+                return [*first.around(suspects), *rest.around(suspects)]
+        return [self]
 
     def halves(self) -> list[Stretch]:
         """Returns it in two pieces that want about as much each."""
@@ -51,6 +62,8 @@ class Unread:
 
     path: str
     fault: Fault
+    at: float
+    """Unix seconds: the list in which it could not be read was begun then."""
 
 
 @dataclass(slots=True)

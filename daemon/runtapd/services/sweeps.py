@@ -153,12 +153,14 @@ def _order(text: str) -> Order:
 def _warning(best: Best, path: SweepPath, order: str) -> str:
     """Says why there is no best run, or in what sense there is one."""
     if not best.listed:
-        return f"sweep {path} has no runs yet"
-    if not order:
-        return f"sweep {path} has no metric in its configuration; this is its newest run"
-    if best.run is None:
-        return f"none of the {best.listed} runs of sweep {path} has a number for {order.lstrip('+-')}"
-    return f"the best of the runs that could be listed: {best.incomplete}" if best.incomplete else ""
+        said = f"no run of sweep {path} could be read" if best.incomplete else f"sweep {path} has no runs yet"
+    elif not order:
+        said = f"sweep {path} has no metric in its configuration; this is its newest run"
+    elif best.run is None:
+        said = f"none of the {best.listed} runs of sweep {path} has a number for {order.lstrip('+-')}"
+    else:
+        said = "the best of the runs that could be listed" if best.incomplete else ""
+    return f"{said}: {best.incomplete}" if best.incomplete else said
 
 
 def _message(sweep: SweepData, app_url: str) -> pb.Sweep:
