@@ -56,6 +56,9 @@ class Answer:
     """How many runs there were when the list began; of a complete one, how many it has."""
     counted: int | None = None
     """How many runs the server counted with the last page."""
+    shrank: bool = False
+    """Whether the server counted fewer runs with one page than with the one before: behind a run that was deleted after
+    it was listed, places shift, and one is skipped."""
     done: bool = False
     incomplete: str = ""
     from_disk: bool = False

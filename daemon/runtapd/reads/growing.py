@@ -3,7 +3,7 @@
 A step asks for a page of whole runs; of runs that are held it only glances, and reads those that have changed. A page
 that fails, comes with gaps or gets too large is glanced at as well, and its runs are read by name (`naming`). Between
 two steps an answer is consistent: who waits for it may leave, and others go on from there. A list that ends shorter
-than the server counts is looked through once more.
+than the server counts, or of which runs were deleted meanwhile, is looked through once more.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class Growing:
         """Completes an answer, or begins its second look."""
         answer = step.answer
         short = missing(answer.total, answer.counted, answer.end)
-        if answer.comb is None and not answer.first and (short or answer.incomplete):
+        if answer.comb is None and not answer.first and (short or answer.shrank or answer.incomplete):
             answer.comb = Comb()
         elif answer.comb is not None and answer.comb.over and answer.total is not None and not short:
             answer.incomplete = ""  # it has found them all
@@ -261,6 +261,7 @@ def _where(step: Step) -> tuple[Partition, RunQuery, Split, str | None]:
 def _go_on(answer: Answer, page: RunPage | GlancePage) -> None:
     """Notes what a page says of the list beyond it."""
     if page.total is not None:
+        answer.shrank = answer.shrank or (answer.counted is not None and page.total < answer.counted)
         answer.counted = page.total
         answer.total = page.total if answer.total is None else answer.total
     asked_behind = answer.behind
