@@ -16,7 +16,7 @@ import json
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
@@ -247,6 +247,10 @@ class ScriptedUpstream:
             holder[name] = None
             answer.setdefault("errors", []).append({"message": "internal error", "path": path})
         return None
+
+    def spelled(self, answer: dict[str, Any]) -> Sequence[bytes]:
+        """An answer as it is sent, in pieces."""
+        return [json.dumps(answer).encode()]
 
     @property
     def _lacking(self) -> set[tuple[str, str]]:

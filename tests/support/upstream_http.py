@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
@@ -65,6 +65,8 @@ class Script(Protocol):
     def answer(self, request: Request) -> dict[str, Any]: ...
 
     def poisoned(self, request: Request, answer: dict[str, Any]) -> UpstreamFailure | None: ...
+
+    def spelled(self, answer: dict[str, Any]) -> Sequence[bytes]: ...
 
 
 class Server(ThreadingHTTPServer):
@@ -120,7 +122,13 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(poison, Status):
             self._send(poison.body, poison.code)
             return
-        body = json.dumps(answer).encode()
+        pieces = self.owner.spelled(answer)
+        if failure is None and not self.owner.compress:
+            self._send_head(200, {}, sum(map(len, pieces)))
+            for piece in pieces:
+                self.wfile.write(piece)
+            return
+        body = b"".join(pieces)
         if isinstance(failure, ResetInside):
             self._send(body, part=0.5)
             self._reset()
@@ -141,13 +149,16 @@ class Handler(BaseHTTPRequestHandler):
         if self.owner.compress:
             body = gzip.compress(body)
             headers = {"Content-Encoding": "gzip"} | (headers or {})
-        self.send_response(status)
-        for name, value in ({"Content-Type": "application/json"} | (headers or {})).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+        self._send_head(status, headers or {}, len(body))
         self.wfile.write(body[: int(len(body) * part)])
         self.wfile.flush()
+
+    def _send_head(self, status: int, headers: dict[str, str], length: int) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Type": "application/json"} | headers).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
 
     def _drip(self, body: bytes, pause_s: float) -> None:
         if self.owner.compress:
