@@ -67,6 +67,13 @@ class Drip(UpstreamFailure):
 
 
 @dataclass(frozen=True)
+class Slow(UpstreamFailure):
+    """Sends the right body over a slow line."""
+
+    bytes_per_s: float
+
+
+@dataclass(frozen=True)
 class Refuse(UpstreamFailure):
     """Status 200 with a GraphQL error."""
 

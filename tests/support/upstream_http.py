@@ -26,6 +26,7 @@ from tests.support.upstream_faults import (
     ResetBefore,
     ResetInside,
     ShortBody,
+    Slow,
     Status,
     UpstreamFailure,
 )
@@ -140,6 +141,9 @@ class Handler(BaseHTTPRequestHandler):
         elif isinstance(failure, Drip):
             self._send(body, part=0.0)
             self._drip(body, failure.pause_s)
+        elif isinstance(failure, Slow):
+            self._send(body, part=0.0)
+            self._drip(body, 0.02, max(1, int(failure.bytes_per_s * 0.02)))
         else:
             self._send(body)
 
@@ -160,14 +164,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.end_headers()
 
-    def _drip(self, body: bytes, pause_s: float) -> None:
+    def _drip(self, body: bytes, pause_s: float, at_once: int = 1) -> None:
         if self.owner.compress:
             body = gzip.compress(body)
-        for i in range(len(body)):
+        for i in range(0, len(body), at_once):
             if self._left(pause_s):
                 self.close_connection = True
                 return
-            self.wfile.write(body[i : i + 1])
+            self.wfile.write(body[i : i + at_once])
             self.wfile.flush()
 
     def _waited(self, request: Request, failure: UpstreamFailure | None) -> bool:

@@ -7,6 +7,7 @@ import json
 import random
 import time
 from collections.abc import Awaitable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.support.upstream_faults import (
     Html,
     ResetBefore,
     ResetInside,
+    Slow,
     Status,
     UpstreamFailure,
 )
@@ -166,6 +168,20 @@ def test_the_wait_may_end_before_the_bounds(server: ScriptedUpstream) -> None:
     server.fail("Runs", Delay(40), times=9)
     with pytest.raises(faults.UpstreamTimeout):
         use(server, asking(Bounds(within_s=1000, tries=9), 0.3))
+
+
+def test_what_flows_is_let_go_on_and_what_drips_is_not(server: ScriptedUpstream) -> None:
+    server.add_run("team", "vision", "large", summary={"text": NOISE * 40})  # 2.4 MB
+    bounds = Bounds(tries=1, within_s=0.5, lets_flow=True)
+    server.fail("Runs", Slow(1.5e6))
+    assert len(use(server, asking(bounds)).runs) == 5
+    for failure, others in ((Slow(1.5e6), {"lets_flow": False}), (Drip(), {}), (Delay(60), {})):
+        server.fail("Runs", failure)
+        with pytest.raises(faults.UpstreamTimeout):
+            use(server, asking(replace(bounds, **others), seconds=60))
+    server.fail("Runs", Slow(1.5e6))
+    with pytest.raises(faults.UpstreamTimeout):
+        use(server, asking(bounds, seconds=1.0))
 
 
 def test_pauses_and_waiting_for_a_turn_are_not_counted(server: ScriptedUpstream) -> None:

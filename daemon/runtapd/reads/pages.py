@@ -152,7 +152,7 @@ def sorts_by_creation(split: Split) -> bool:
 
 
 def _bounds(runs: int, tries: int | None = None) -> Bounds:
-    # One run alone may be as large as it is; it cannot be asked for in smaller pieces.
+    # One run alone may be as large as it is, and its line as slow; it cannot be asked for in smaller pieces.
     if runs == 1:
-        return Bounds(None, tries or TRIES_ALONE, _ANY_S)
+        return Bounds(None, tries or TRIES_ALONE, _ANY_S, lets_flow=True)
     return Bounds(MOST_BYTES, tries or TRIES, (_PIECE_S if tries == 1 else _ANY_S) + _PER_RUN_S * runs)

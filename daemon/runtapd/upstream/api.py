@@ -104,6 +104,8 @@ class Bounds:
     within_s: float | None = None
     """How long it may take in all, tries included; never longer than the Wait's deadline. Waiting for the request's
     turn and pauses the server asks for do not count: they say nothing of the page."""
+    lets_flow: bool = False
+    """Whether an answer whose bytes keep coming may take longer than that: for what cannot be had in smaller pieces."""
 
 
 UNBOUNDED = Bounds()

@@ -27,6 +27,8 @@ MOST_INVALID_ANSWERS = 3
 """A sign-in page does not become JSON by asking all day; a truncated answer is cured by the second try."""
 LONGEST_UNREACHED_S = 15.0
 """How long a server that refuses connections is tried; one that answers, however badly, is tried to the deadline."""
+FLOWING = 256 * 1024
+"""Bytes that an answer must bring in a second to be let go on: what drips does not."""
 _AGAIN = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.RateLimited, faults.InvalidAnswer)
 
 Salvage = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -40,8 +42,11 @@ class _Time:
     wait: Wait
     within_s: float | None
     began: float
+    lets_flow: bool = False
     waited_s: float = 0.0
-    """For turns, and in pauses the server asked for."""
+    """For turns, in pauses the server asked for, and for a body that flows."""
+    seen: int = 0
+    """How many bytes of the answer under way had come when its time was last up."""
 
     @property
     def deadline(self) -> float:
@@ -49,6 +54,14 @@ class _Time:
         if self.within_s is None:
             return self.wait.deadline
         return min(self.wait.deadline, self.began + self.within_s + self.waited_s)
+
+    def goes_on(self, received: int, now: float) -> bool:
+        """Whether an answer of which so much has come gets another moment, now that its time is up."""
+        if not self.lets_flow or now >= self.wait.deadline or received - self.seen < FLOWING:
+            return False
+        self.seen = received
+        self.waited_s += 1.0
+        return True
 
 
 @dataclass
@@ -111,7 +124,7 @@ class Channel:
         errors = invalid = failed = 0
         fault: faults.Fault = self._late(operation)
         unreached_until = loop.time() + LONGEST_UNREACHED_S
-        time_left = _Time(wait, bounds.within_s, loop.time())
+        time_left = _Time(wait, bounds.within_s, loop.time(), bounds.lets_flow)
         while time_left.deadline > loop.time():
             found = await self._attempt(operation, body, time_left, bounds, salvage)
             if isinstance(found, dict):
@@ -252,6 +265,7 @@ class Channel:
         asked_at = loop.time()
         turn = await self.turns.take(time_left.wait)
         time_left.waited_s += loop.time() - asked_at
+        time_left.seen = 0
         exchange = Exchange(time_left.deadline - loop.time(), _on_loop(loop, turn.heard), most_bytes)
         try:
             self._check_key()  # others may have met a refusal meanwhile
@@ -268,9 +282,9 @@ class Channel:
         try:
             while not work.done():
                 remaining = time_left.deadline - loop.time()
-                if remaining <= 0:
+                if remaining <= 0 and not time_left.goes_on(exchange.received, loop.time()):
                     raise TimeoutError
-                await asyncio.wait([work], timeout=remaining)
+                await asyncio.wait([work], timeout=max(0.0, remaining))
             return work.result()
         finally:
             if not work.done():

@@ -63,6 +63,8 @@ class Exchange:
         self.on_head = on_head
         """Called in the thread with status and headers as soon as they are there, however long the body takes."""
         self.closed = False
+        self.received = 0
+        """Bytes of the body that have come."""
         self._socket: socket.socket | None = None
 
     def close(self) -> None:
@@ -157,6 +159,7 @@ def _body(exchange: Exchange, response: requests.Response, most: int) -> bytes:
     for piece in response.raw.stream(min(PIECE, most + 1), decode_content=True):
         pieces.append(piece)
         size += len(piece)
+        exchange.received = size
         if exchange.closed:
             raise TimeoutError
         if size > most:
