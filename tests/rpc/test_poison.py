@@ -164,7 +164,7 @@ def test_two_readers_at_once_share_the_search(worlds: Worlds) -> None:
     with ThreadPoolExecutor(4) as threads:
         calls = [threads.submit(read, world) for read in (listed, streamed, listed, streamed)]
         assert [call.result() for call in calls] == [(good(world), [name(99), name(7)], [])] * 4
-    assert server.asked(P).total() <= 12 + 2 * 12
+    assert server.asked(P).total() <= 14 + 2 * 18
 
 
 @pytest.mark.parametrize("leaves_after", [1, 3, 5, 8])
@@ -179,7 +179,7 @@ def test_another_goes_on_where_one_left(worlds: Worlds, leaves_after: int) -> No
     leaving.cancel()
     server.latency_s = 0.0
     assert streamed(world) == (good(world), [name(99), name(7)], [])
-    assert server.asked(P).total() <= 14 + 2 * 12
+    assert server.asked(P).total() <= 14 + 2 * 18
 
 
 def test_a_run_that_hangs_is_found_within_a_minute(worlds: Worlds) -> None:
