@@ -121,6 +121,14 @@ def test_a_server_that_can_give_no_run_at_all_is_not_asked_for_each(worlds: Worl
     assert server_of(world).asked(P).total() < 300
 
 
+def test_however_many_cannot_be_read_the_others_are(worlds: Worlds) -> None:
+    bad = {name(i) for i in range(150) if i % 2 or i < 30}
+    world = worlds(poison=bad)
+    fill(server_of(world), P, 150)
+    assert streamed(world) == (good(world), sorted(bad, reverse=True), [])
+    assert server_of(world).asked(P).total() <= 7 * len(bad)
+
+
 @pytest.mark.parametrize("lacks_updated_at", [False, True])
 def test_a_run_that_cannot_be_read_any_more_is_told_and_one_that_can_is_read_again(
     worlds: Worlds, lacks_updated_at: bool
@@ -182,9 +190,10 @@ def test_another_goes_on_where_one_left(worlds: Worlds, leaves_after: int) -> No
     assert server.asked(P).total() <= 14 + 2 * 18
 
 
-def test_a_run_that_hangs_is_found_within_a_minute(worlds: Worlds) -> None:
+@pytest.mark.parametrize("count", [2, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(90)])])
+def test_a_run_that_hangs_is_found_within_a_minute(worlds: Worlds, count: int) -> None:
     world = worlds(poison={name(0)}, poison_mode="hang")
-    fill(server_of(world), P, 2)
+    fill(server_of(world), P, count)
     page = world.list(project=f"{ENTITY}/{P}", timeout=LONG_S)
     assert _all([page]) == (good(world), [name(0)], [])
     assert {error.reason for error in page.errors} == {"UPSTREAM_TIMEOUT"}

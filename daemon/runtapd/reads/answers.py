@@ -49,6 +49,8 @@ class Answer:
     """Whether the server told of every run when it was last changed."""
     errors: dict[str, Unread] = field(default_factory=dict)
     """Those of the ids that could not be read, and why."""
+    lost: int = 0
+    """How many could not be read since the last one that could."""
     ids: list[str] = field(default_factory=list)
     cursors: list[str] = field(default_factory=list)
     """The server's cursor behind each id."""

@@ -22,8 +22,8 @@ SINGLY = 5
 THOROUGH = 3
 """So many runs are given up only after three tries; after that it is no surprise any more, and two will do."""
 MOST_ALONE = 50
-"""So many runs of a list are found out one by one to be unreadable; beyond that, those are that were asked for together
-with one: a server that can give none at all must not be asked for each."""
+"""So many runs in a row are found out one by one to be unreadable. After that, until one can be read, those
+are taken for it that were asked for together: a server that can give none at all must not be asked for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,8 @@ class Naming:
         except FAILING as fault:
             return await self._failed(step, stretch, fault)
         came = {record.storage_id for record in records}
+        if came:
+            answer.lost = 0
         for storage_id in came:
             step.part.unreadable.pop(storage_id, None)
         left = [row for row in batch if row.storage_id not in came]
@@ -80,7 +82,7 @@ class Naming:
         answer = step.answer
         if step.over:
             raise fault
-        if len(stretch.wanted) > 1 and len(answer.errors) < MOST_ALONE:
+        if len(stretch.wanted) > 1 and answer.lost < MOST_ALONE:
             return _halve(answer)
         # One that never ends has been waited for long enough; others get a second chance once the server is well.
         again = not stretch.tried and not isinstance(fault, faults.UpstreamTimeout)
@@ -94,7 +96,7 @@ class Naming:
         """Goes on where a server gave the others and said that it cannot give these, or gave none at all."""
         if len(left) < len(stretch.wanted):
             stretch.wanted, stretch.tried = left, True
-        elif len(left) > 1 and not stretch.tried and len(step.answer.errors) < MOST_ALONE:
+        elif len(left) > 1 and not stretch.tried and step.answer.lost < MOST_ALONE:
             _halve(step.answer)
         else:
             self._give_up(step, stretch)
@@ -107,6 +109,7 @@ class Naming:
         stretch.wanted = []
 
     def _give_up(self, step: Step, stretch: Stretch, fault: faults.Fault | None = None) -> None:
+        step.answer.lost += len(stretch.wanted)
         for row in stretch.wanted:
             give_up(step, row, fault or not_given(step, row))
         stretch.wanted = []
