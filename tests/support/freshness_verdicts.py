@@ -61,8 +61,7 @@ def of_list(world: World, query: Query, answer: Answer) -> Iterator[str]:
     """What is wrong with a list."""
     asked, told = answer.asked, answer.freshness
     yield from _said(world, answer, LIMITS.list_s)
-    read = (shown.run for shown in answer.runs if not spared.listed_unread(answer, shown.run.path))
-    ids = [run.storage_id for run in read]
+    ids = [shown.run.storage_id for shown in answer.runs]
     if len(set(ids)) < len(ids):
         yield f"runs are listed twice: {ids}"
     for shown in answer.runs:
@@ -144,17 +143,11 @@ def _said(world: World, answer: Answer, limit: float) -> Iterator[str]:
     if told.pending_writes != sum(shown.freshness.pending_writes for shown in answer.runs):
         yield f"tells {told.pending_writes} own writes, and its runs tell otherwise"
     clock_was_set = abs((asked.ended_at - asked.begun_at) - (asked.ended - asked.begun)) > 1e-3
-    known = any(_known_to_be_old(world, answer, shown) for shown in answer.runs)
-    if not _any_age(answer) and not clock_was_set and not known:
+    if not _any_age(answer) and not clock_was_set:
         compared = bool(told.revalidated) and not world.kind.tells_updates
         oldest = _oldest_allowed(world, asked, LIMITS.finished_s if compared else limit)
         if told.fetched_at < oldest - 1e-6:
             yield f"fetched_at {told.fetched_at:.3f}, and nothing older than {oldest:.3f} was allowed"
-
-
-def _known_to_be_old(world: World, answer: Answer, shown: Shown) -> bool:
-    path = shown.run.path
-    return spared.held_for_a_write(world, answer.asked, path) or spared.listed_unread(answer, path)
 
 
 def _any_age(answer: Answer) -> bool:
@@ -185,11 +178,10 @@ def _one(world: World, answer: Answer, shown: Shown, limit: float) -> Iterator[s
     """What is wrong with one run as it is shown."""
     asked, fetched_at = answer.asked, answer.freshness.fetched_at
     name = f"{shown.run.run_id} ({shown.run.storage_id})"
-    late = spared.answered_late(world, shown.run.path, asked.ended)
-    truth = [*world.clock.moments_since(fetched_at, asked.ended), (late, late)]
+    truth = [*world.clock.moments_since(fetched_at, asked.ended)]
     if not _held(world, asked, shown, truth, whole):
         yield f"{name} is shown as it never was since {fetched_at:.3f}"
-    if asked.wishes.cache_only or shown.freshness.stale or _known_to_be_old(world, answer, shown):
+    if asked.wishes.cache_only or shown.freshness.stale:
         return
     allowed = _allowed(world, asked, limit)
     if world.kind.tells_updates:

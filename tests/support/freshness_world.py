@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from runtap_query import normalised as normal
 from runtap_query import parse_filter, parse_order
@@ -124,7 +124,6 @@ class World:
     writes_made: dict[str, OwnWrite] = field(default_factory=dict)
     overlaid: list[tuple[float, str, tuple[Patch, ...]]] = field(default_factory=list)
     """When which own writes were laid over which run."""
-    sent_writes: list[tuple[float, str]] = field(default_factory=list)
     """When own writes of which run were sent, and when they were answered."""
 
     def __post_init__(self) -> None:
@@ -288,12 +287,17 @@ class _Sink:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def bump(self, account_id: str, path: str) -> None:
-        self._world.partitions.bump(account_id, path)
-        self._world.sent_writes.append((self._world.moment(), path))
+    def now(self) -> float:
+        return self._world.partitions.now()
 
-    def absorb_written(self, account_id: str, run: RunData, *more: Any) -> None:
-        self._world.partitions.absorb_written(account_id, run, *more)
+    def sending(self, account_id: str, path: str) -> float:
+        return self._world.partitions.sending(account_id, path)
+
+    def sent(self, account_id: str, path: str) -> None:
+        self._world.partitions.sent(account_id, path)
+
+    def absorb_written(self, account_id: str, run: RunData, sent_at: float) -> None:
+        self._world.partitions.absorb_written(account_id, run, sent_at)
         self._world.settled(run)
 
 

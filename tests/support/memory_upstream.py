@@ -132,9 +132,16 @@ class SeenByCache:
         self.told: list[tuple[str, str, str]] = []
         self.absorbed: list[RunData] = []
 
-    def bump(self, account_id: str, path: str) -> None:
-        self.told.append(("bump", account_id, path))
+    def now(self) -> float:
+        return 0.0
 
-    def absorb_written(self, account_id: str, run: RunData) -> None:
+    def sending(self, account_id: str, path: str) -> float:
+        self.told.append(("sending", account_id, path))
+        return 0.0
+
+    def sent(self, account_id: str, path: str) -> None:
+        self.told.append(("sent", account_id, path))
+
+    def absorb_written(self, account_id: str, run: RunData, sent_at: float) -> None:
         self.told.append(("absorb", account_id, run.path))
         self.absorbed.append(run)

@@ -309,7 +309,7 @@ def test_lists_go_too_and_own_writes_leave_nothing_of_them(house: House) -> None
     async def story(quota: Quota) -> list[bool]:
         cache = await filled_hourly(house, quota, 1)
         cache.keep_answer(answer("old"))
-        cache.bump("team/vision/r000")
+        cache.sending("team/vision/r000")
         cache.keep_answer(answer("forgotten"))
         house.now += 10 * HOUR_S
         await cache.stored_answer("nothing of the kind")

@@ -114,8 +114,9 @@ def test_an_answer_from_before_an_own_write_is_dropped_for_that_run_only(life: L
         await life.fetched(cache, make_run(display_name="old"))
         generation, sent_at = cache.generation, life.clock.now
         life.clock.now += 1
-        cache.bump(PATH)
-        cache.absorb([make_run(display_name="written")], sent_at=life.clock.now, generation=cache.generation)
+        cache.sending(PATH)
+        cache.sent(PATH)
+        cache.absorb_written(make_run(display_name="written"), life.clock.now)
         runs = [make_run(display_name="as it was"), make_run("r2", display_name="other")]
         kept = await cache.absorb_page(runs, sent_at=sent_at, generation=generation)
         return [encode.parse(record.body).display_name for record in kept]
@@ -127,7 +128,7 @@ def test_an_outdated_run_that_is_all_there_is_must_be_asked_for_again(life: Life
     async def story(cache: RecordCache) -> list[bool]:
         generation, sent_at = cache.generation, life.clock.now
         life.clock.now += 1
-        cache.bump(PATH)
+        cache.sending(PATH)
         kept = await cache.absorb_page([make_run(), make_run("r2")], sent_at=sent_at, generation=generation)
         return [record.fetched_at >= cache.floor_of(record.path) for record in kept]
 
@@ -138,7 +139,7 @@ def test_own_writes_forget_lists_on_disk(life: Life) -> None:
     async def story(cache: RecordCache) -> list[StoredAnswer | None]:
         cache.keep_answer(StoredAnswer("k", 1.0, 1.0, True, 1, "", (("storage-r1", "c1"),)))
         before = await cache.stored_answer("k")
-        cache.bump(PATH)
+        cache.sending(PATH)
         return [before, await cache.stored_answer("k")]
 
     assert life.run(story) == [StoredAnswer("k", 1.0, 1.0, True, 1, "", (("storage-r1", "c1"),)), None]
@@ -259,7 +260,7 @@ def test_closed_means_memory_only(life: Life) -> None:
     async def story(cache: RecordCache) -> bool:
         await cache._disk.close()
         await life.fetched(cache, make_run())
-        cache.bump(PATH)
+        cache.sending(PATH)
         return await cache.by_path(PATH) is not None
 
     assert life.run(story)
@@ -268,9 +269,26 @@ def test_closed_means_memory_only(life: Life) -> None:
 def test_flushing_moves_the_floor(life: Life) -> None:
     async def story(cache: RecordCache) -> list[float]:
         life.clock.now = 2000.0
-        cache.bump(PATH)
+        cache.sending(PATH)
         life.clock.now = 2001.0
         flushed = cache.flush()
         return [flushed, cache.floor_of(PATH), cache.floor_of("team/vision/other")]
 
     assert life.run(story) == [2001.0] * 3
+
+
+def test_what_was_read_from_disk_meanwhile_does_not_replace_what_is_newer(life: Life) -> None:
+    """A memory for one run: the version that comes while an older one is read from disk has left it again."""
+
+    async def story(cache: RecordCache) -> list[str]:
+        await life.fetched(cache, make_run(display_name="old"))
+        await life.fetched(cache, make_run("r2"))
+        reading = asyncio.ensure_future(cache.by_ids(["storage-r1"]))
+        await asyncio.sleep(0)
+        for run in (make_run(display_name="new"), make_run("r2", display_name="again")):
+            life.clock.now += 1
+            cache.absorb([run], sent_at=life.clock.now, generation=cache.generation)
+        found = [*(await reading).values(), await cache.by_path(PATH)]
+        return [encode.parse(held.record.body).display_name for held in found if held]
+
+    assert life.run(story, memory=2000) == ["new", "new"]

@@ -37,7 +37,11 @@ def test_an_applied_write_takes_two_requests_and_ends_the_overlay(tmp_path: Path
             assert entry.state is WriteState.APPLIED and entry.attempts == 1 and entry.message == ""
             assert b.server.requests == [f"read {PATH}", f"change {PATH}"]
             assert not b.journal.open_patches("acct", PATH)
-            assert b.cache.told == [("bump", "acct", PATH), ("bump", "acct", PATH), ("absorb", "acct", PATH)]
+            assert b.cache.told == [
+                ("sending", "acct", PATH),
+                ("sent", "acct", PATH),
+                ("absorb", "acct", PATH),
+            ]
             assert b.cache.absorbed == [b.server.runs_by_path[PATH]] and lr_of(b.server) == 0.2
 
     asyncio.run(scenario())

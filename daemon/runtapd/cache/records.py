@@ -59,11 +59,25 @@ class RecordCache:
         """Grows with every own write; a fetch remembers it from before it was sent."""
         return self._generation
 
-    def bump(self, path: str) -> None:
-        """An own write of this run is on its way: answers to requests sent before now no longer count for it."""
+    def sending(self, path: str) -> float:
+        """An own write of this run is on its way: what was asked for before no longer counts for it. Returns now."""
+        self._generation += 1
+        now = self._clock()
+        self._written[path] = _OwnWrite(self._generation, now, under_way=True)
+        self._disk.write(RecordStore.forget_answers)
+        return now
+
+    def sent(self, path: str) -> None:
+        """It has arrived, or nobody knows: nor does what was asked for meanwhile count, which may lack it."""
         self._generation += 1
         self._written[path] = _OwnWrite(self._generation, self._clock())
         self._disk.write(RecordStore.forget_answers)
+
+    def absorb_written(self, run: RunData, sent_at: float) -> None:
+        """Takes in a run as the server gave it to an own write sent at that time, or to the look before one."""
+        if own := self._written.get(run.path):
+            self._written[run.path] = replace(own, at=min(own.at, sent_at))
+        self.absorb([run], sent_at=sent_at, generation=self._generation)
 
     def written_at(self, path: str) -> float:
         """Unix seconds of the last own write of this run; 0 when there was none."""
@@ -108,13 +122,18 @@ class RecordCache:
         for record in fresh:
             held = self._memory.get(record.storage_id)
             own = self._written.get(record.path)
-            outdated = own is not None and own.generation > generation
+            outdated = own is not None and own.outdates(generation)
+            # What is held lacks nothing, and this may: unless that is older than the write, it stays.
+            whole = (
+                held is not None and own is not None and held.current_at >= own.at and not held.lacks_write
+            )
             # A record from the future was made before the clock was set back; it does not count as newer.
             newer = held is not None and record.fetched_at < held.current_at <= self._clock()
-            if held is not None and (outdated or newer):
+            if held is not None and ((outdated and whole) or (newer and held.lacks_write <= outdated)):
                 kept.append(held)
                 continue
-            # An outdated one, with nothing newer here, is shown; `floor_of` has it asked for again at once.
+            # An outdated one is shown, with the write laid over it, and asked for again as soon as it is wanted.
+            record = replace(record, lacks_write=True) if outdated else record
             record = self._numbered(record, held)
             self._remember(record)
             kept.append(record)
@@ -169,7 +188,9 @@ class RecordCache:
             return Held(record)
         entity, project, run_id = path.split("/", 2)
         found = await self._disk.read(lambda store: store.by_path(entity, project, run_id), None)
-        if found is None:
+        if found is not None and self._outrun(found):
+            found = await self._disk.read(lambda store: store.by_path(entity, project, run_id), None)
+        if found is None or self._outrun(found):
             return None
         self._disk.used([found.storage_id])
         return self._held(found)
@@ -188,14 +209,23 @@ class RecordCache:
         missing = [i for i in storage_ids if i not in found]
         if missing:
             nothing: list[Record] = []
-            for record in await self._disk.read(lambda store: store.by_ids(missing), nothing):
-                found[record.storage_id] = self._held(record)
+            stored = await self._disk.read(lambda store: store.by_ids(missing), nothing)
+            if any(map(self._outrun, stored)):
+                stored = await self._disk.read(lambda store: store.by_ids(missing), nothing)
+            for record in stored:
+                if not self._outrun(record):
+                    found[record.storage_id] = self._held(record)
         self._disk.used(found)
         return found
 
     def sizes(self, storage_ids: Iterable[str]) -> list[int]:
         """Returns the bytes of those of these runs that memory has."""
         return [len(record.body) for i in storage_ids if (record := self._memory.get(i)) is not None]
+
+    def _outrun(self, record: Record) -> bool:
+        """Whether a newer version came and left memory while this was read from disk, which has that by now too."""
+        known = self._revisions.get(record.storage_id, 0)
+        return known > record.revision and record.storage_id not in self._memory
 
     def _held(self, record: Record) -> Held:
         newer = self._memory.get(record.storage_id)
@@ -246,3 +276,9 @@ class RecordCache:
 class _OwnWrite:
     generation: int
     at: float
+    """Nothing from before is used unasked."""
+    under_way: bool = False
+
+    def outdates(self, generation: int) -> bool:
+        """Whether what was asked for at that generation may lack the write."""
+        return self.under_way or self.generation > generation

@@ -91,6 +91,8 @@ class Record:
     """See RunData.sign."""
     checked_at: float = 0.0
     """Unix seconds at which a page was asked for that told that `sign` is still right; 0 when never."""
+    lacks_write: bool = False
+    """True when an own write was under way as this was asked for, so that it may lack it: not used unasked."""
     updated_at: str | None = None
     heartbeat_at: str | None = None
     history_line_count: int | None = None

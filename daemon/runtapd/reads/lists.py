@@ -18,6 +18,7 @@ from runtapd.cache import policy
 from runtapd.cache.policy import Wishes
 from runtapd.cache.records import Held
 from runtapd.model.freshness import Freshness, Source, merged
+from runtapd.model.run import Record
 from runtapd.reads.answers import (
     LARGEST_PAGE,
     Answer,
@@ -313,6 +314,8 @@ class RunLists:
             answer.uncached.update(lost)
         elif lost:
             reread = await self._reread(part, query, answer.cursor_before(start), set(ids), set(lost), waits)
+        if late := self._late(part, answer, held, wishes):
+            held |= await self._pages.again(part, query.project, late, waits())
         shown: list[ShownRun | None] = []
         for storage_id in ids:
             found = held.get(storage_id) or reread.get(storage_id)
@@ -325,6 +328,18 @@ class RunLists:
         if not wishes.cache_only and (gone := sum(i not in reread for i in lost)):
             answer.incomplete = answer.incomplete or f"{gone} of the listed runs are not there any more"
         return shown
+
+    @staticmethod
+    def _late(part: Partition, answer: Answer, held: dict[str, Held], wishes: Wishes) -> list[Record]:
+        """Returns the runs that are older than a list that is fresh enough.
+
+        That is what an own write leaves that was sent before this list was asked for and answered after it: it has what
+        was written, but others may have changed the run since it was sent.
+        """
+        floor = max(part.cache.floor, wishes.not_before)
+        if wishes.cache_only or answer.stale or answer.fetched_at < floor:
+            return []
+        return [found.record for found in held.values() if found.record.current_at < floor]
 
     async def _reread(
         self,

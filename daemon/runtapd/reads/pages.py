@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from runtap_query import And, filter_text, order_text, parse_filter
 from runtapd import faults
+from runtapd.cache.records import Held
 from runtapd.model.paths import ProjectPath, RunPath
 from runtapd.model.run import Record
 from runtapd.reads.partitions import Partition
@@ -131,6 +132,17 @@ class Pages:
             bounds=_bounds(len(run_ids), tries),
         )
         return page, await part.cache.absorb_page(page.runs, sent_at=sent_at, generation=generation)
+
+    async def again(
+        self, part: Partition, project: ProjectPath, records: Sequence[Record], wait: Wait
+    ) -> dict[str, Held]:
+        """Reads runs anew that are known already; returns those that came, by storage id."""
+        if part.by_name:
+            _, found = await self.by_name(part, project, [record.run_id for record in records], wait)
+        else:
+            one_by_one = [await self.single(part, project, record.run_id, wait) for record in records]
+            found = [record for record in one_by_one if record is not None]
+        return {record.storage_id: Held(record) for record in found}
 
     async def single(self, part: Partition, project: ProjectPath, run_id: str, wait: Wait) -> Record | None:
         """Returns one run, asked for alone; None when it is gone."""

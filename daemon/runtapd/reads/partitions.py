@@ -158,16 +158,24 @@ class Partitions:
 
     # What write-back tells the cache
 
-    def bump(self, account_id: str, path: str) -> None:
-        """An own write of this run is on its way, or has just arrived."""
-        if partition := self._partitions.get(account_id):
-            partition.cache.bump(path)
+    def now(self) -> float:
+        """Unix seconds."""
+        return self.clock()
 
-    def absorb_written(self, account_id: str, run: RunData) -> None:
-        """Takes in a run as the server gave it back to an own write."""
+    def sending(self, account_id: str, path: str) -> float:
+        """An own write of this run is on its way; returns now."""
+        partition = self._partitions.get(account_id)
+        return partition.cache.sending(path) if partition else self.clock()
+
+    def sent(self, account_id: str, path: str) -> None:
+        """It has arrived, or nobody knows whether it has."""
         if partition := self._partitions.get(account_id):
-            cache = partition.cache
-            cache.absorb([run], sent_at=self.clock(), generation=cache.generation)
+            partition.cache.sent(path)
+
+    def absorb_written(self, account_id: str, run: RunData, sent_at: float) -> None:
+        """Takes in a run as the server gave it to an own write sent at that time, or to the look before one."""
+        if partition := self._partitions.get(account_id):
+            partition.cache.absorb_written(run, sent_at)
 
     async def close(self) -> None:
         """Closes all caches."""

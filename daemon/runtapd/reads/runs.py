@@ -91,6 +91,8 @@ class RunReads:
 
     def _usable(self, part: Partition, record: Record, wishes: Wishes) -> bool:
         limit = self._partitions.limits.of_run(record.state)
+        if record.lacks_write and not wishes.cache_only:
+            return False
         floor = part.cache.floor_of(record.path)
         return policy.usable(record.current_at, self._partitions.clock(), limit, wishes, floor)
 

@@ -103,6 +103,7 @@ def still_right(record: Record | None, row: Row, whole_at: float, written_at: fl
     """
     return (
         record is not None
+        and not record.lacks_write
         and record.sign == row.sign
         and record.fetched_at >= written_at
         and (record.fetched_at >= whole_at or policy.vouched(record.updated_at, record.fetched_at))

@@ -30,11 +30,17 @@ class UpstreamProvider(Protocol):
 class RecordSink(Protocol):
     """What the cache hears of writes."""
 
-    def bump(self, account_id: str, path: str) -> None:
-        """Whatever was asked of the server about this run before now must not be kept."""
+    def now(self) -> float:
+        """Unix seconds, by the clock of the cache."""
 
-    def absorb_written(self, account_id: str, run: RunData) -> None:
-        """The run as the server holds it now, after a write of ours or the look before one."""
+    def sending(self, account_id: str, path: str) -> float:
+        """Whatever was asked of the server about this run before now no longer counts; returns now."""
+
+    def sent(self, account_id: str, path: str) -> None:
+        """Nor does what was asked while the write was on its way."""
+
+    def absorb_written(self, account_id: str, run: RunData, sent_at: float) -> None:
+        """The run as the server gave it to a write of ours, or to the look before one, sent at that time."""
 
 
 class Sender:
@@ -48,6 +54,7 @@ class Sender:
     async def attempt(self, entry: Entry, failures: int) -> None:
         """Brings a write to its end, or raises the Fault that keeps it from it."""
         held: RunData | None = None
+        sent_at = self._sink.now()
         try:
             upstream = await self._upstreams.for_account(entry.account_id)
             run = await upstream.run(
@@ -56,31 +63,31 @@ class Sender:
             todo = await _off_loop(plan, entry, run)
             if isinstance(todo, Send):
                 entry = await self._journal.mark_sending(entry, todo.conflicts)
+                sent_at = self._sink.sending(entry.account_id, entry.path)
                 run = await self._send(entry, upstream, run, todo.change)
                 todo = await _off_loop(outcome, entry, run)
             held = run
         except (NotFound, UpstreamRefused, UpstreamForbidden) as fault:
             todo = Settle(WriteState.FAILED, fault.message, conflicts=entry.conflicts)
-        await self._settle(entry, todo, held)
+        await self._settle(entry, todo, held, sent_at)
 
     async def _send(self, entry: Entry, upstream: Upstream, before: RunData, change: RunChange) -> RunData:
-        self._sink.bump(entry.account_id, entry.path)
         try:
             run = await upstream.change_run(before.storage_id, before, change, _wait(SEND_TIMEOUT_S))
         finally:
             # Also when the outcome is unknown: what was read meanwhile may lack the change.
-            self._sink.bump(entry.account_id, entry.path)
+            self._sink.sent(entry.account_id, entry.path)
         failpoint("writes.sent")
         return run
 
-    async def _settle(self, entry: Entry, end: Settle, run: RunData | None) -> None:
+    async def _settle(self, entry: Entry, end: Settle, run: RunData | None, sent_at: float) -> None:
         await self._journal.settle(
             entry, end.state, message=end.message, conflicts=end.conflicts, not_honoured=end.not_honoured
         )
         # From here on nothing awaits, so no read falls between the overlay and the record that replaces it.
         try:
             if run is not None:
-                self._sink.absorb_written(entry.account_id, run)
+                self._sink.absorb_written(entry.account_id, run, sent_at)
         finally:
             self._journal.release(entry.write_id)
 
