@@ -339,7 +339,11 @@ class RunLists:
         floor = max(part.cache.floor, wishes.not_before)
         if wishes.cache_only or answer.stale or answer.fetched_at < floor:
             return []
-        return [found.record for found in held.values() if found.record.current_at < floor]
+        return [
+            found.record
+            for storage_id, found in held.items()
+            if found.record.current_at < floor and storage_id not in answer.errors
+        ]
 
     async def _reread(
         self,
