@@ -23,6 +23,8 @@ from runtapd.upstream.api import (
     UNBOUNDED,
     Bounds,
     GlancePage,
+    Listed,
+    Listing,
     Page,
     RunChange,
     RunGlance,
@@ -161,9 +163,8 @@ class RememberingServer:
                 raise UpstreamUnavailable("the server is away")
             self.tell(f"    server: {what}")
             made = answer()
-            if isinstance(made, RunPage | RunData):
-                runs = made.runs if isinstance(made, RunPage) else (made,)
-                request.brought = tuple(run.run_id for run in runs)
+            runs = made.runs if isinstance(made, Listed) else (made,)
+            request.brought = tuple(run.run_id for run in runs if isinstance(run, RunData))
             await asyncio.sleep(self._pause())
             if fails:
                 raise UpstreamUnavailable("the answer got lost")
@@ -206,28 +207,20 @@ class RememberingServer:
         changed: RunData = await self._under_way(f"changes {before.run_id}: {sent}", made)
         return changed
 
-    async def runs(
-        self, entity: str, project: str, *, filters: str, order: str, cursor: str | None, first: int,
-        wait: Wait, bounds: Bounds = UNBOUNDED,
-    ) -> RunPage:  # fmt: skip
+    async def runs(self, listing: Listing, wait: Wait, bounds: Bounds = UNBOUNDED) -> RunPage:
         """See Upstream."""
-        what = f"lists {first} runs behind {cursor}, {filters or '{}'} by {order}"
-        page: RunPage = await self._under_way(what, lambda: self._page(filters, order, cursor, first))
+        page: RunPage = await self._under_way(f"lists {_told(listing)}", lambda: self._page(listing))
         return page
 
-    async def glance(
-        self, entity: str, project: str, *, filters: str, order: str, cursor: str | None, first: int,
-        wait: Wait, bounds: Bounds = UNBOUNDED,
-    ) -> GlancePage:  # fmt: skip
+    async def glance(self, listing: Listing, wait: Wait, bounds: Bounds = UNBOUNDED) -> GlancePage:
         """See Upstream."""
-        what = f"glances at {first} runs behind {cursor}, {filters or '{}'} by {order}"
 
         def made() -> GlancePage:
-            page = self._page(filters, order, cursor, first)
+            page = self._page(listing)
             glances = tuple(RunGlance(r.storage_id, r.run_id, r.created_at, r.sign()) for r in page.runs)
-            return GlancePage(glances, page.cursors, page.has_next, page.total)
+            return Listed(glances, page.cursors, page.has_next, page.total)
 
-        page: GlancePage = await self._under_way(what, made)
+        page: GlancePage = await self._under_way(f"glances at {_told(listing)}", made)
         return page
 
     def _one(self, path: str) -> RunData:
@@ -235,15 +228,15 @@ class RememberingServer:
             raise NotFound(f"no run {path}")
         return self.now()[path]
 
-    def _page(self, filters: str, order: str, cursor: str | None, first: int) -> RunPage:
-        matches = compile_filter(parse_filter(filters or "{}"))
+    def _page(self, listing: Listing) -> RunPage:
+        matches = compile_filter(parse_filter(listing.filters or "{}"))
         found = [run for run in self.now().values() if matches(document(run))]
-        by = parse_order(order)
+        by = parse_order(listing.order)
         value = value_getter(by.column)
         listed = sort_values(((run.run_id, value(document(run)), run) for run in found), by)
-        rest, cursors = self._behind(listed, cursor, descending=by.descending)
-        size = min(first, self.kind.page_cap)
-        return RunPage(tuple(rest[:size]), tuple(cursors[:size]), len(rest) > size, len(found))
+        rest, cursors = self._behind(listed, listing.cursor, descending=by.descending)
+        size = min(listing.first, self.kind.page_cap)
+        return Listed(tuple(rest[:size]), tuple(cursors[:size]), len(rest) > size, len(found))
 
     def _behind(
         self, listed: list[RunData], cursor: str | None, *, descending: bool
@@ -301,6 +294,10 @@ class WritersView:
 
     async def change_run(self, storage_id: str, before: RunData, change: RunChange, wait: Wait) -> RunData:
         return await self._server.change_run(storage_id, before, change, wait)
+
+
+def _told(listing: Listing) -> str:
+    return f"{listing.first} runs behind {listing.cursor}, {listing.filters or '{}'} by {listing.order}"
 
 
 def document(run: RunData) -> Document:

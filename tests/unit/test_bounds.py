@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from runtapd import faults
-from runtapd.upstream.api import UNBOUNDED, Bounds, GlancePage, RunPage, Wait
+from runtapd.model.paths import ProjectPath
+from runtapd.upstream.api import UNBOUNDED, Bounds, GlancePage, Listing, RunPage, Wait
 from runtapd.upstream.graphql import GraphQLUpstream
 from tests.support.daemon import eventually
 from tests.support.upstream import ScriptedUpstream
@@ -33,6 +34,8 @@ from tests.support.upstream_faults import (
 # Nothing that compresses well: the limit is about what comes out.
 NOISE = "".join(random.Random(7).choices("0123456789abcdef", k=60_000))
 
+LISTING = Listing(ProjectPath("team", "vision"), "{}", "+created_at", 50)
+
 
 @pytest.fixture
 def server() -> Iterator[ScriptedUpstream]:
@@ -43,16 +46,11 @@ def server() -> Iterator[ScriptedUpstream]:
 
 
 def page(upstream: GraphQLUpstream, bounds: Bounds, wait: Wait | None = None) -> Awaitable[RunPage]:
-    return upstream.runs(
-        "team", "vision", filters="{}", order="+created_at", cursor=None, first=50,
-        wait=wait or soon(), bounds=bounds,
-    )  # fmt: skip
+    return upstream.runs(LISTING, wait or soon(), bounds)
 
 
 def glance(upstream: GraphQLUpstream, bounds: Bounds = UNBOUNDED) -> Awaitable[GlancePage]:
-    return upstream.glance(
-        "team", "vision", filters="{}", order="+created_at", cursor=None, first=50, wait=soon(), bounds=bounds
-    )
+    return upstream.glance(LISTING, soon(), bounds)
 
 
 def asking(bounds: Bounds, seconds: float = 10.0) -> Use[RunPage]:

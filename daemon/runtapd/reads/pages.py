@@ -18,7 +18,7 @@ from runtapd.model.run import Record
 from runtapd.reads.partitions import Partition
 from runtapd.reads.query import RunQuery
 from runtapd.reads.stretches import Comb
-from runtapd.upstream.api import Bounds, GlancePage, RunGlance, RunPage, Wait
+from runtapd.upstream.api import Bounds, GlancePage, Listing, RunGlance, RunPage, Wait
 from runtapd.upstream.pushdown import NEWEST_FIRST, Split, Trust
 
 FAILING = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.InvalidAnswer)
@@ -40,75 +40,8 @@ class Pages:
         self, part: Partition, query: RunQuery, split: Split, behind: str | None, first: int, wait: Wait
     ) -> tuple[RunPage, list[Record]]:
         """Returns up to `first` runs behind a cursor."""
-        sent_at, generation = self._clock(), part.cache.generation
-        page = await part.upstream.runs(
-            query.project.entity,
-            query.project.project,
-            filters=split.filters_text,
-            order=split.order_text,
-            cursor=behind,
-            first=first,
-            wait=wait,
-            bounds=_bounds(first),
-        )
-        return page, await part.cache.absorb_page(page.runs, sent_at=sent_at, generation=generation)
-
-    async def glance(
-        self, part: Partition, query: RunQuery, split: Split, behind: str | None, first: int, wait: Wait
-    ) -> GlancePage:
-        """Returns the same without documents; nothing enters the cache by it."""
-        return await self._glance(part, query, split.filters_text, split.order_text, behind, first, wait)
-
-    async def glance_again(
-        self, part: Partition, query: RunQuery, split: Split, comb: Comb, first: int, wait: Wait
-    ) -> GlancePage:
-        """Returns what follows in a second look."""
-        bounded = split
-        if comb.created_at:
-            operator = "$lte" if split.sent_order.descending else "$gte"
-            bound = parse_filter(json.dumps({"created_at": {operator: comb.created_at}}))
-            bounded = replace(split, sent=And((split.sent, bound)) if split.sent != And(()) else bound)
-        return await self._glance(
-            part, query, bounded.filters_text, split.order_text, comb.cursor, first, wait
-        )
-
-    async def well(self, part: Partition, query: RunQuery, wait: Wait) -> None:
-        """Returns when the server answers for this project at all; raises what is wrong when it does not in time."""
-        await self._glance(part, query, "{}", order_text(NEWEST_FIRST), None, 1, wait)
-
-    async def _glance(
-        self,
-        part: Partition,
-        query: RunQuery,
-        filters: str,
-        order: str,
-        behind: str | None,
-        first: int,
-        wait: Wait,
-    ) -> GlancePage:
-        project = query.project
-        return await part.upstream.glance(
-            project.entity,
-            project.project,
-            filters=filters,
-            order=order,
-            cursor=behind,
-            first=first,
-            wait=wait,
-        )
-
-    async def glance_at_run(self, part: Partition, path: RunPath, wait: Wait) -> RunGlance | None:
-        """Returns what a run looks like now; None when the server does not list it by its name."""
-        page = await part.upstream.glance(
-            path.entity,
-            path.project,
-            filters=_named([path.run_id]),
-            order=order_text(NEWEST_FIRST),
-            cursor=None,
-            first=1,
-            wait=wait,
-        )
-        return next((glance for glance in page.runs if glance.run_id == path.run_id), None)
+        listing = Listing(query.project, split.filters_text, split.order_text, first, behind)
+        return await self._kept(part, listing, wait, _bounds(first))
 
     async def by_name(
         self,
@@ -120,18 +53,42 @@ class Pages:
         tries: int | None = None,
     ) -> tuple[RunPage, list[Record]]:
         """Returns these runs, as far as the server gives them. `tries` is for those who know better how often."""
+        return await self._kept(part, _named(project, run_ids), wait, _bounds(len(run_ids), tries))
+
+    async def _kept(
+        self, part: Partition, listing: Listing, wait: Wait, bounds: Bounds
+    ) -> tuple[RunPage, list[Record]]:
         sent_at, generation = self._clock(), part.cache.generation
-        page = await part.upstream.runs(
-            project.entity,
-            project.project,
-            filters=_named(run_ids),
-            order=order_text(NEWEST_FIRST),
-            cursor=None,
-            first=len(run_ids),
-            wait=wait,
-            bounds=_bounds(len(run_ids), tries),
-        )
+        page = await part.upstream.runs(listing, wait, bounds)
         return page, await part.cache.absorb_page(page.runs, sent_at=sent_at, generation=generation)
+
+    async def glance(
+        self, part: Partition, query: RunQuery, split: Split, behind: str | None, first: int, wait: Wait
+    ) -> GlancePage:
+        """Returns a page without documents; nothing enters the cache by it."""
+        listing = Listing(query.project, split.filters_text, split.order_text, first, behind)
+        return await part.upstream.glance(listing, wait)
+
+    async def glance_again(
+        self, part: Partition, query: RunQuery, split: Split, comb: Comb, first: int, wait: Wait
+    ) -> GlancePage:
+        """Returns what follows in a second look."""
+        bounded = split
+        if comb.created_at:
+            operator = "$lte" if split.sent_order.descending else "$gte"
+            bound = parse_filter(json.dumps({"created_at": {operator: comb.created_at}}))
+            bounded = replace(split, sent=And((split.sent, bound)) if split.sent != And(()) else bound)
+        return await self.glance(part, query, bounded, comb.cursor, first, wait)
+
+    async def glance_at_run(self, part: Partition, path: RunPath, wait: Wait) -> RunGlance | None:
+        """Returns what a run looks like now; None when the server does not list it by its name."""
+        listing = _named(ProjectPath(path.entity, path.project), [path.run_id])
+        page = await part.upstream.glance(listing, wait)
+        return next((glance for glance in page.runs if glance.run_id == path.run_id), None)
+
+    async def well(self, part: Partition, query: RunQuery, wait: Wait) -> None:
+        """Returns when the server answers for this project at all; raises what is wrong when it does not in time."""
+        await part.upstream.glance(Listing(query.project, "", order_text(NEWEST_FIRST), 1), wait)
 
     async def again(
         self, part: Partition, project: ProjectPath, records: Sequence[Record], wait: Wait
@@ -154,13 +111,14 @@ class Pages:
         return (await part.cache.absorb_page([run], sent_at=sent_at, generation=generation))[0]
 
 
-def _named(run_ids: Sequence[str]) -> str:
-    return filter_text(parse_filter(json.dumps({"name": {"$in": list(run_ids)}})))
-
-
 def sorts_by_creation(split: Split) -> bool:
     """Whether a second look can go on by the moment of creation."""
     return split.sent_order.column.root == "created_at" and split.trust is not Trust.NOTHING
+
+
+def _named(project: ProjectPath, run_ids: Sequence[str]) -> Listing:
+    filters = filter_text(parse_filter(json.dumps({"name": {"$in": list(run_ids)}})))
+    return Listing(project, filters, order_text(NEWEST_FIRST), len(run_ids))
 
 
 def _bounds(runs: int, tries: int | None = None) -> Bounds:

@@ -56,16 +56,17 @@ Waits = Callable[[], Wait]
 
 
 @dataclass(frozen=True, slots=True)
-class RunPage:
-    """One page of a listing."""
+class Listing:
+    """What to list of a project's runs."""
 
-    runs: tuple[RunData, ...]
-    cursors: tuple[str, ...]
-    """The cursor behind each run, so that a list can go on after any of them."""
-    has_next: bool
-    total: int | None
-    unread: int = 0
-    """Runs of this page that the server could not give, though it gave the others."""
+    project: ProjectPath
+    filters: str
+    """In the server's spelling; empty: all."""
+    order: str
+    first: int
+    """How many at most."""
+    cursor: str | None = None
+    """Behind which; None: from the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +81,20 @@ class RunGlance:
 
 
 @dataclass(frozen=True, slots=True)
-class GlancePage:
-    """One page of a listing without the runs' documents."""
+class Listed(Generic[T]):
+    """One page of a listing."""
 
-    runs: tuple[RunGlance, ...]
+    runs: tuple[T, ...]
     cursors: tuple[str, ...]
-    """The cursor behind each run."""
+    """The cursor behind each run, so that a list can go on after any of them."""
     has_next: bool
     total: int | None
     unread: int = 0
-    """See RunPage.unread."""
+    """Runs of this page that the server could not give, though it gave the others."""
+
+
+RunPage = Listed[RunData]
+GlancePage = Listed[RunGlance]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,32 +159,10 @@ class Upstream(Protocol):
     async def run(self, entity: str, project: str, run_id: str, wait: Wait) -> RunData:
         """Returns one run in full; NotFound when there is none."""
 
-    async def runs(
-        self,
-        entity: str,
-        project: str,
-        *,
-        filters: str,
-        order: str,
-        cursor: str | None,
-        first: int,
-        wait: Wait,
-        bounds: Bounds = UNBOUNDED,
-    ) -> RunPage:
-        """Returns up to `first` full runs after the cursor; NotFound when there is no such project."""
+    async def runs(self, listing: Listing, wait: Wait, bounds: Bounds = UNBOUNDED) -> RunPage:
+        """Returns full runs; NotFound when there is no such project."""
 
-    async def glance(
-        self,
-        entity: str,
-        project: str,
-        *,
-        filters: str,
-        order: str,
-        cursor: str | None,
-        first: int,
-        wait: Wait,
-        bounds: Bounds = UNBOUNDED,
-    ) -> GlancePage:
+    async def glance(self, listing: Listing, wait: Wait, bounds: Bounds = UNBOUNDED) -> GlancePage:
         """The same without documents: cheap for the server, and never too large."""
 
     async def project(self, path: ProjectPath, wait: Wait) -> ProjectData:

@@ -10,7 +10,7 @@ from runtapd.model import jsontext
 from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
 from runtapd.model.sweep import Search, SweepData, search
-from runtapd.upstream.api import GlancePage, Page, RunGlance, RunPage, ViewerData
+from runtapd.upstream.api import GlancePage, Listed, Page, RunGlance, RunPage, ViewerData
 
 T = TypeVar("T")
 _EDGES = ("project", "runs", "edges")
@@ -94,7 +94,7 @@ def run_page(data: dict[str, Any], entity: str, project: str) -> RunPage | None:
         raise InvalidAnswer("the server's answer has no list at project.runs.edges")
     edges = [edge for edge in listing["edges"] if isinstance(edge, dict) and edge.get("node")]
     unread = len(listing["edges"]) - len(edges)
-    return RunPage(
+    return Listed(
         runs=tuple(
             run(edge["node"], entity, project, f"project.runs.edges[{i}]") for i, edge in enumerate(edges)
         ),
@@ -133,7 +133,7 @@ def glance_page(data: dict[str, Any], entity: str, project: str) -> GlancePage |
     if found is None:
         return None
     glances = (RunGlance(run.storage_id, run.run_id, run.created_at, run.sign()) for run in found.runs)
-    return GlancePage(tuple(glances), found.cursors, found.has_next, found.total, found.unread)
+    return Listed(tuple(glances), found.cursors, found.has_next, found.total, found.unread)
 
 
 def page(found: Any, where: str, behind: str, one: Callable[[Any, str], T]) -> Page[T]:

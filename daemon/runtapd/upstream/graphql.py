@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from runtapd import faults
 from runtapd.model.paths import ProjectPath, RunPath, SweepPath
@@ -13,9 +13,22 @@ from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
 from runtapd.model.sweep import SweepData
 from runtapd.upstream import decode, documents
-from runtapd.upstream.api import UNBOUNDED, Bounds, GlancePage, Page, RunChange, RunPage, ViewerData, Wait
+from runtapd.upstream.api import (
+    UNBOUNDED,
+    Bounds,
+    GlancePage,
+    Listed,
+    Listing,
+    Page,
+    RunChange,
+    RunPage,
+    ViewerData,
+    Wait,
+)
 from runtapd.upstream.channel import Channel
 from runtapd.upstream.features import ServerFeatures
+
+T = TypeVar("T")
 
 INTROSPECTION_S = 5.0
 """Who the viewer is must not wait for long because a server does not like to be asked for its fields."""
@@ -78,50 +91,37 @@ class GraphQLUpstream:
             raise self._no_run(f"{entity}/{project}/{run_id}")
         return decode.run(found, entity, project, "project.run")
 
-    async def runs(
-        self,
-        entity: str,
-        project: str,
-        *,
-        filters: str,
-        order: str,
-        cursor: str | None,
-        first: int,
-        wait: Wait,
-        bounds: Bounds = UNBOUNDED,
-    ) -> RunPage:
+    async def runs(self, listing: Listing, wait: Wait, bounds: Bounds = UNBOUNDED) -> RunPage:
         """See Upstream."""
-        where = {"entity": entity, "project": project, "filters": filters or "{}"}
-        variables = where | {"order": order, "cursor": cursor, "first": first}
-        data = await self._ask(
-            "Runs", documents.runs, variables, wait, bounds=bounds, salvage=decode.runs_beside_errors
-        )
-        page = await asyncio.to_thread(decode.run_page, data, entity, project)
-        if page is None:
-            raise self._not_found("PROJECT_NOT_FOUND", "project", f"{entity}/{project}")
-        return page
+        return await self._listed("Runs", documents.runs, decode.run_page, listing, wait, bounds)
 
-    async def glance(
-        self,
-        entity: str,
-        project: str,
-        *,
-        filters: str,
-        order: str,
-        cursor: str | None,
-        first: int,
-        wait: Wait,
-        bounds: Bounds = UNBOUNDED,
-    ) -> GlancePage:
+    async def glance(self, listing: Listing, wait: Wait, bounds: Bounds = UNBOUNDED) -> GlancePage:
         """See Upstream."""
-        where = {"entity": entity, "project": project, "filters": filters or "{}"}
-        variables = where | {"order": order, "cursor": cursor, "first": first}
-        data = await self._ask(
-            "RunsGlance", documents.glance, variables, wait, bounds=bounds, salvage=decode.runs_beside_errors
-        )
-        page = await asyncio.to_thread(decode.glance_page, data, entity, project)
+        return await self._listed("RunsGlance", documents.glance, decode.glance_page, listing, wait, bounds)
+
+    async def _listed(
+        self,
+        operation: str,
+        document: Callable[[documents.Fields], str],
+        read: Callable[[dict[str, Any], str, str], Listed[T] | None],
+        listing: Listing,
+        wait: Wait,
+        bounds: Bounds,
+    ) -> Listed[T]:
+        entity, project = listing.project.entity, listing.project.project
+        variables = {
+            "entity": entity,
+            "project": project,
+            "filters": listing.filters or "{}",
+            "order": listing.order,
+            "cursor": listing.cursor,
+            "first": listing.first,
+        }
+        salvage = decode.runs_beside_errors
+        data = await self._ask(operation, document, variables, wait, bounds=bounds, salvage=salvage)
+        page = await asyncio.to_thread(read, data, entity, project)
         if page is None:
-            raise self._not_found("PROJECT_NOT_FOUND", "project", f"{entity}/{project}")
+            raise self._not_found("PROJECT_NOT_FOUND", "project", str(listing.project))
         return page
 
     async def project(self, path: ProjectPath, wait: Wait) -> ProjectData:
