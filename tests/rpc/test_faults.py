@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from runtap.v1 import accounts_pb2, accounts_pb2_grpc
 from tests.support.daemon import Daemon, start_daemon
 from tests.support.faulty_reads import READINGS, Reading, change, fill, now
-from tests.support.faulty_upstream import FaultyUpstream
-from tests.support.scripted_world import DEADLINE_S, World, failing, login, options
+from tests.support.faulty_worlds import Worlds, faulty_worlds, server_of
+from tests.support.scripted_world import World, failing, options
 from tests.support.upstream import KEY
 from tests.support.upstream_faults import (
     CutShort,
@@ -30,7 +28,6 @@ from tests.support.upstream_faults import (
     UpstreamFailure,
 )
 
-Worlds = Callable[..., World]
 LONG_S = 40.0
 
 
@@ -43,26 +40,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 @pytest.fixture
 def worlds(daemon: Daemon) -> Iterator[Worlds]:
-    """Makes servers, with an account of the daemon for each."""
-    with ExitStack() as stack:
-
-        def make(**fields: Any) -> World:
-            server = stack.enter_context(FaultyUpstream(**fields))
-            world = World(server, daemon, login(daemon, server))
-            stack.callback(_log_out, world)
-            return world
-
+    with faulty_worlds(daemon) as make:
         yield make
-
-
-def _log_out(world: World) -> None:
-    stub = accounts_pb2_grpc.AccountServiceStub(world.daemon.channel())
-    stub.Logout(accounts_pb2.LogoutRequest(account_id=world.account), timeout=DEADLINE_S)
-
-
-def server_of(world: World) -> FaultyUpstream:
-    assert isinstance(world.server, FaultyUpstream)
-    return world.server
 
 
 # Trouble that passes
