@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from runtapd.model.run import Record
 
@@ -29,6 +30,7 @@ class Freshness:
     """What was compared with the server without fetching it whole."""
 
 
+_NOTHING: frozenset[str] = frozenset()
 UPDATED_AT = frozenset({"updated_at"})
 LIGHT_FIELDS = frozenset(
     (
@@ -41,9 +43,18 @@ LIGHT_FIELDS = frozenset(
 
 def of_record(record: Record, source: Source, *, stale: bool = False) -> Freshness:
     """Returns how fresh one run is."""
-    compared = UPDATED_AT if record.updated_at is not None else LIGHT_FIELDS
-    checked = record.checked_at > record.fetched_at
-    return Freshness(record.current_at, source, stale, revalidated=compared if checked else frozenset())
+    fetched_at, checked_at = record.fetched_at, record.checked_at
+    if checked_at <= fetched_at:
+        return _told(fetched_at, source, stale, _NOTHING)
+    if record.updated_at is None:
+        return _told(fetched_at, source, stale, LIGHT_FIELDS)
+    return _told(checked_at, source, stale, UPDATED_AT)
+
+
+@lru_cache(maxsize=1024)
+def _told(fetched_at: float, source: Source, stale: bool, revalidated: frozenset[str]) -> Freshness:
+    """One object for the many runs that came with one page."""
+    return Freshness(fetched_at, source, stale, revalidated=revalidated)
 
 
 _SLOWNESS = {Source.MEMORY: 0, Source.DISK: 1, Source.UPSTREAM: 2}
@@ -52,10 +63,12 @@ _SLOWNESS = {Source.MEMORY: 0, Source.DISK: 1, Source.UPSTREAM: 2}
 def merged(parts: Iterable[Freshness], otherwise: Freshness) -> Freshness:
     """Returns the freshness of an answer made of these parts: its oldest moment and its slowest source."""
     listed = list(parts) or [otherwise]
+    distinct = {id(part): part for part in listed}.values()
+    pending = any(part.pending_writes for part in distinct)
     return Freshness(
-        fetched_at=min(part.fetched_at for part in listed),
-        source=max((part.source for part in listed), key=_SLOWNESS.__getitem__),
-        stale=any(part.stale for part in listed),
-        pending_writes=sum(part.pending_writes for part in listed),
-        revalidated=frozenset().union(*(part.revalidated for part in listed)),
+        fetched_at=min(part.fetched_at for part in distinct),
+        source=max((part.source for part in distinct), key=_SLOWNESS.__getitem__),
+        stale=any(part.stale for part in distinct),
+        pending_writes=sum(part.pending_writes for part in listed) if pending else 0,
+        revalidated=frozenset().union(*(part.revalidated for part in distinct)),
     )

@@ -112,6 +112,10 @@ class Answer:
         """The offset behind the last id."""
         return self.first + len(self.ids)
 
+    def place(self, offset: int, total: int | None) -> Place:
+        """Returns the place at an offset; `total` is how many runs are told."""
+        return Place(offset, self.cursors[offset - self.first - 1], self.fetched_at, total)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -12,6 +12,7 @@ given are fetched, as an answer of its own that other queries share, judged and 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from runtapd import faults
 from runtapd.cache import policy
@@ -180,16 +181,13 @@ class RunLists:
         at_end = answer.done and offset + len(ids) >= answer.end
         # A server that counts too few is told better by what it lists.
         total = None if answer.total is None else max(answer.total, answer.end)
-        places = [
-            Place(answer.first + i + 1, answer.cursors[i], answer.fetched_at, total)
-            for i in range(start, start + len(ids))
-        ]
         source = Source.UPSTREAM if fetched else Source.DISK if answer.from_disk else Source.MEMORY
         of_list = Freshness(answer.fetched_at, source, answer.stale)
         return Part(
             runs=[run for run in runs if run is not None],
-            places=[place for place, run in zip(places, runs, strict=True) if run is not None],
-            next=None if at_end else places[-1],
+            ends=[offset + i + 1 for i, run in enumerate(runs) if run is not None],
+            place=partial(answer.place, total=total),
+            next=None if at_end else answer.place(offset + len(ids), total),
             total=total,
             incomplete=_incomplete(answer, wishes) if at_end else "",
             freshness=merged([of_list, *(run.freshness for run in runs if run is not None)], of_list),
@@ -324,7 +322,8 @@ class RunLists:
                 continue
             new = fetched or storage_id not in held
             source = Source.UPSTREAM if new else source_of(found)
-            shown.append(await self._overlay.shown(part, found.record, source, stale=answer.stale))
+            run = self._overlay.as_held(part, found.record, source, stale=answer.stale)
+            shown.append(run or await self._overlay.shown(part, found.record, source, stale=answer.stale))
         if not wishes.cache_only and (gone := sum(i not in reread for i in lost)):
             answer.incomplete = answer.incomplete or f"{gone} of the listed runs are not there any more"
         return shown

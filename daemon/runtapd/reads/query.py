@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from runtap_query import Node, Order, filter_text, order_text
@@ -62,8 +63,10 @@ class Part:
     """A stretch of a list."""
 
     runs: list[ShownRun]
-    places: list[Place]
-    """Behind each run."""
+    ends: list[int]
+    """The offset behind each run."""
+    place: Callable[[int], Place]
+    """Gives the place at one of these."""
     next: Place | None
     """Where the list goes on; None at its end."""
     total: int | None

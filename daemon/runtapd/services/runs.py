@@ -129,7 +129,8 @@ class RunService:
         )
         runs = await bodies.of(part, stretch.runs, mask, wishes, wait, enough=LARGEST_MESSAGE)
         fitting = bodies.fitting(runs, LARGEST_MESSAGE)
-        behind = stretch.places[fitting - 1] if fitting < len(stretch.runs) else stretch.next
+        cut = fitting < len(stretch.runs)
+        behind = stretch.place(stretch.ends[fitting - 1]) if cut else stretch.next
         response = pb.ListRunsResponse(
             next_page_token=places.sealed(self._sealer, behind, purpose) if behind else "",
             total_size=stretch.total,
