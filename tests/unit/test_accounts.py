@@ -104,6 +104,38 @@ def test_a_key_of_a_call_is_never_written(life: Life, server: ScriptedUpstream) 
         life.run(again)
 
 
+def test_a_confirmed_key_needs_no_server_in_the_next_life(life: Life, server: ScriptedUpstream) -> None:
+    account = life.run(lambda accounts: login(accounts, server))
+
+    async def again(accounts: Accounts) -> list[str]:
+        known = [await login(accounts, server) for _ in range(2)]
+        return [one.account_id for one in known if one.upstream is not None]
+
+    server.fail("Viewer", Status(503), times=99)
+    assert life.run(again) == [account.account_id] * 2
+    assert not any(KEY in path.read_text() for path in life.folder.rglob("*") if path.is_file())
+
+    # Neither another key nor one that is to be verified or kept passes without the server, and its no is a no.
+    for other in ({"key": OTHER_KEY}, {"key": SECOND_KEY}, {"verify": True}, {"store": True}):
+        with pytest.raises(faults.UpstreamUnavailable):
+            life.run(lambda accounts, o=other: login(accounts, server, patience_s=0.3, **o))  # type: ignore[misc]
+    server.heal()
+    server.fail("Viewer", Status(401))
+    with pytest.raises(faults.NeedsLogin, match="refused"):
+        life.run(lambda accounts: login(accounts, server))
+
+
+def test_a_key_that_logged_out_needs_the_server_again(life: Life, server: ScriptedUpstream) -> None:
+    async def in_and_out(accounts: Accounts) -> None:
+        account = await login(accounts, server)
+        await accounts.logout(account.account_id)
+
+    life.run(in_and_out)
+    server.fail("Viewer", Status(503), times=99)
+    with pytest.raises(faults.UpstreamUnavailable):
+        life.run(lambda accounts: login(accounts, server, patience_s=0.3))
+
+
 def test_a_netrc_key_is_found_again_without_the_caller(life: Life, server: ScriptedUpstream) -> None:
     netrc = life.folder / "netrc"
     netrc.write_text(f"machine {server.url.removeprefix('http://')} login user password {KEY}\n")

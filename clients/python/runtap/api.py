@@ -66,7 +66,8 @@ class Api:
 
     Raises:
         UsageError: when no key is found. AuthenticationError: when the server refuses it.
-        CommError: when the server cannot be reached. DaemonError: when the daemon cannot be started.
+        CommError: when the server cannot be reached and has never confirmed the key on this machine.
+        DaemonError: when the daemon cannot be started.
     """
 
     def __init__(

@@ -2,7 +2,8 @@
 
 Keys live in memory; those logged in with `store` also in `accounts.json` of the state folder, mode 0600. What an
 account remembers without its key (server, viewer, where the key came from) lies there too, so that writes accepted
-before a restart know whose they are and whether their key can be found again without the caller.
+before a restart know whose they are and whether their key can be found again without the caller. So do fingerprints of
+the keys that the server confirmed: who comes with such a key reads what is cached while the server cannot be reached.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ from runtapd.upstream.graphql import GraphQLUpstream
 from runtapd.upstream.turns import Turns
 
 FILE_FORMAT = 1
+PATIENCE_S = 3.0
+"""How long a server is waited for that need not be asked, because it confirmed the key to an earlier daemon."""
+_NO_WORD = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.RateLimited, faults.InvalidAnswer)
+"""The server has said nothing about the key."""
 log = logging.getLogger(__name__)
 
 
@@ -87,6 +92,8 @@ class Accounts:
         self._stored_keys: dict[str, str] = {}
         self._by_key: dict[str, str] = {}
         """Whose the keys are that a server has confirmed to this daemon, also when they have logged out since."""
+        self._by_key_before: dict[str, str] = {}
+        """Whose the keys are that a server has confirmed to earlier daemons."""
         self._turns: dict[str, Turns] = {}
         """By account; kept when it logs out, since the pause a server asked for is not over with that."""
         self._default = ""
@@ -163,13 +170,18 @@ class Accounts:
     async def login(
         self, found: Credentials, wait: Wait, *, store: bool, make_default: bool, verify: bool
     ) -> Account:
-        """Makes an account usable. The key is verified at the server once in this daemon's life, or when asked."""
+        """Makes an account usable. The key is verified at the server once in this daemon's life, or when asked.
+
+        A server that cannot be reached is no obstacle for a key that it confirmed to an earlier daemon, unless the key
+        is to be verified or kept.
+        """
         fingerprint = _fingerprint(found.base_url, found.api_key)
         # Fifty processes that log in at once with one key are one question to the server.
         async with self._logins.setdefault(fingerprint, asyncio.Lock()):
             account = self._accounts.get(self._by_key.get(fingerprint, ""))
             if account is None or verify or account.blocked or account.upstream is None:
-                account = await self._verified(found, fingerprint, wait)
+                known = None if verify or store else self._known_before(fingerprint)
+                account = await self._verified_or(known, found, fingerprint, wait)
         account.source, account.place = found.source, found.place
         if store:
             self._stored_keys[account.account_id] = found.api_key
@@ -208,6 +220,26 @@ class Accounts:
 
     # Inside
 
+    def _known_before(self, fingerprint: str) -> Account | None:
+        account = self._accounts.get(self._by_key_before.get(fingerprint, ""))
+        return None if account is None or account.blocked else account
+
+    async def _verified_or(
+        self, known: Account | None, found: Credentials, fingerprint: str, wait: Wait
+    ) -> Account:
+        """Asks the server whose the key is; does with what is known of it when the server cannot be asked."""
+        if known is None:
+            return await self._verified(found, fingerprint, wait)
+        patience = wait.no_later_than(asyncio.get_running_loop().time() + PATIENCE_S)
+        try:
+            return await self._verified(found, fingerprint, patience)
+        except _NO_WORD as fault:
+            log.info("the key could not be verified again", extra={"error": fault.message})
+        if known.upstream is None:
+            self._connect(known, found.api_key, found.place)
+        self._by_key[fingerprint] = known.account_id
+        return known
+
     async def _verified(self, found: Credentials, fingerprint: str, wait: Wait) -> Account:
         known_id = self._by_key.get(fingerprint, "")
         channel = self._channel(found.base_url, found.api_key, known_id, f"the API key from {found.place}")
@@ -219,6 +251,7 @@ class Accounts:
             if error.reason != "API_KEY_REJECTED":  # logged out, while it waited for its turn
                 raise
             self._by_key.pop(fingerprint, None)
+            self._by_key_before.pop(fingerprint, None)
             raise faults.NeedsLogin(
                 f"{found.base_url} refused the API key from {found.place}: replace it there, or log in with another "
                 "one (`runtap login`)",
@@ -275,6 +308,9 @@ class Accounts:
             if raw["format"] != FILE_FORMAT:
                 return
             entries = [(_read_account(entry), str(entry["api_key"] or "")) for entry in raw["accounts"]]
+            before = {
+                str(name): str(e["account_id"]) for e in raw["accounts"] for name in e.get("confirmed", ())
+            }
             default = str(raw["default"])
         except FileNotFoundError:
             return
@@ -287,6 +323,7 @@ class Accounts:
             self._accounts[account.account_id] = account
             if key:
                 self._stored_keys[account.account_id] = key
+        self._by_key_before = before
         self._default = default
 
     async def _save(self) -> None:
@@ -297,6 +334,7 @@ class Accounts:
                 self._saved = text
 
     def _as_text(self) -> str:
+        confirmed = {**self._by_key_before, **self._by_key}
         entries = [
             {
                 "account_id": account.account_id,
@@ -307,6 +345,7 @@ class Accounts:
                 "place": account.place,
                 "viewer_at": account.viewer_at,
                 "api_key": self._stored_keys.get(account.account_id),
+                "confirmed": sorted(name for name, whose in confirmed.items() if whose == account.account_id),
             }
             for account in self.all()
         ]
