@@ -69,6 +69,7 @@ def test_usage_is_shown_and_pruned(place: Place, server: ScriptedUpstream) -> No
         (("prune", "--keep", "-1"), "'-1' is not a size"),
         (("prune", "--unused-for", "30"), "'30' is not a span of time, such as 12h or 30d"),
         (("prune", "--account", "nobody"), "nothing is cached of 'nobody'; accounts are: acct-"),
+        (("prune", "--account", "nobody"), " (ada at http"),
         (("--json", "prune"), "--json comes after prune"),
     ],
 )

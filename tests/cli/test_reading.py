@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ class World:
                     "loss": 1 / (number + 1),
                     "h": {"_type": "histogram", "bins": [1]},
                     "_runtime": 12,
-                },
+                }
+                | ({"last": "NaN"} if number == 52 else {}),
             )
         self.client.upsert("run07", notes="a note\nin two lines", jobType="train", groupName="g")
         self.client.project = "tuning"
@@ -109,6 +111,17 @@ def test_runs_as_json_have_everything(world: World) -> None:
     assert seventh["config"] == {"lr": 0.07, "opt": {"name": "adam"}}
     assert seventh["summary"]["loss"] == 0.125
     assert (seventh["notes"], seventh["group"], seventh["tags"]) == ("a note\nin two lines", "g", ["odd"])
+
+
+def test_json_has_no_words_that_are_not_json(world: World) -> None:
+    (newest,) = world.runtap("runs", "many", "--json", "-n", "1", "-c", "summary.last").json()
+    assert newest["summary.last"] == "NaN"
+
+
+def test_the_projects_of_an_entity(world: World) -> None:
+    lines = world.runtap("projects").out.splitlines()
+    assert columns(lines[2]) == ["project", "created", "page"]
+    assert any(re.match(r"many +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  http", line) for line in lines)
 
 
 def test_chosen_columns_as_json(world: World) -> None:

@@ -215,8 +215,17 @@ def test_arguments_that_mean_nothing_are_refused(daemon: ScriptedDaemon) -> None
         api.runs("ada/digits", {"order": "+x", "state": "finished"})
     with pytest.raises(InvalidRequestError, match="JSON"):
         api.runs("ada/digits", "state=finished")
-    with pytest.raises(InvalidRequestError, match="timeout"):
-        runtap.Api(timeout=-1)
+    for wrong in (-1, "soon", float("nan")):
+        with pytest.raises(InvalidRequestError, match="timeout is a number of seconds, not"):
+            runtap.Api(timeout=wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequestError, match="max_age is a number of seconds, not"):
+            runtap.Api(max_age=wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match=r"filters.state is of type object, which JSON cannot hold"):
+        api.runs("ada/digits", {"state": object()})
+    with pytest.raises(InvalidRequestError, match=r"a path is a text, or a list of its parts, not 5$"):
+        api.run(5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match=r"not <Run .*; did you mean its `path`"):
+        api.run(api.run("ada/digits/r1"))  # type: ignore[arg-type]
 
 
 def test_the_seed_example_with_order_among_the_filters_works_and_says_better(daemon: ScriptedDaemon) -> None:

@@ -80,6 +80,8 @@ def test_indexes_and_slices_as_of_a_list(runs: runtap.Runs) -> None:
         runs[120]
     with pytest.raises(IndexError):
         runs[-121]
+    with pytest.raises(TypeError, match="'str' object cannot be interpreted as an integer"):
+        runs["r1"]  # type: ignore[call-overload]
 
 
 def test_a_slice_at_the_beginning_costs_one_page(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:

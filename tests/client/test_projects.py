@@ -49,7 +49,7 @@ for look in (lambda: len(projects), lambda: projects[5], lambda: projects[-6]):
     try:
         look()
     except Exception as error:
-        print(type(error).__name__)
+        print(type(error).__name__, error if isinstance(error, IndexError) else "")
 first = api.projects(per_page=2)
 print(first[0].name, len(first.objects), first.more, first)
 print(next(first).name, next(first).name, pickle.loads(pickle.dumps(first))[3].name)
@@ -59,9 +59,9 @@ print(next(first).name, next(first).name, pickle.loads(pickle.dumps(first))[3].n
         f"{NAMES} False",
         "p3 p0 ['p3', 'p2'] ['p0', 'p2', 'p4']",
         "[5, True, 'upstream']",
-        "TypeError",
-        "IndexError",
-        "IndexError",
+        "TypeError ",
+        "IndexError there are 5 projects, and no number 5",
+        "IndexError there are 5 projects, and no number -6",
         "p4 2 True <Projects local>",
         "p4 p3 p1",
     ]

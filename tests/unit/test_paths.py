@@ -63,7 +63,9 @@ def test_what_is_no_run_names_the_field_and_the_forms(text: str) -> None:
 
 
 def test_a_missing_default_is_named() -> None:
-    with pytest.raises(InvalidRequest, match="no default project"):
+    with pytest.raises(
+        InvalidRequest, match=r"'r1' names no project .*\(the environment variable WANDB_PROJECT, or"
+    ):
         run_path("r1", "team", "")
     with pytest.raises(InvalidRequest, match="no default entity"):
         run_path("vision/r1", "", "")

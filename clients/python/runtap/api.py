@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -83,8 +84,8 @@ class Api:
     ) -> None:
         chosen = dict(overrides or {})
         for name, seconds in (("timeout", timeout), ("max_age", max_age)):
-            if seconds is not None and seconds < 0:
-                raise _refused(name, f"{name} is a number of seconds, not {seconds}")
+            if seconds is not None and not _is_span(seconds):
+                raise _refused(name, f"{name} is a number of seconds, not {seconds!r}")
         self._run = str(chosen.get("run") or "")
         self._session = Session(
             base_url=str(base_url or chosen.get("base_url") or "").rstrip("/"),
@@ -287,9 +288,18 @@ class Api:
         )
 
 
+def _is_span(seconds: object) -> bool:
+    return isinstance(seconds, numbers.Real) and seconds >= 0
+
+
 def _joined(path: AnyPath | None) -> str:
     """A path as text, whether it came as text or in parts."""
-    text = path if isinstance(path, str) else "/".join(path or ())
+    try:
+        text = path if isinstance(path, str) else "/".join(path or ())
+    except TypeError as error:
+        hint = "; did you mean its `path`?" if hasattr(path, "path") else ""
+        message = f"a path is a text, or a list of its parts, not {path!r}{hint}"
+        raise _refused("path", message, "INVALID_PATH") from error
     check_text(text, "path")
     return text
 

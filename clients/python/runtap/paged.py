@@ -5,6 +5,7 @@ One thread fetches a page, the others that need it wait; what was fetched is kep
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Iterator
@@ -70,8 +71,11 @@ class Paged(Generic[T]):
             bounded = index.stop is not None and not any(end is not None and end < 0 for end in ends)
             self._load_until(index.stop if bounded and forwards else None)
             return self._items[index]
+        index = operator.index(index)
         if not self._load_until(index + 1 if index >= 0 else None) or -index > len(self._items):
-            raise IndexError(f"there are {len(self._items)}, and no number {index}")
+            raise IndexError(
+                f"there are {len(self._items)} {type(self).__name__.lower()}, and no number {index}"
+            )
         return self._items[index]
 
     @property

@@ -5,6 +5,7 @@ One thread fetches a page, the others that need it wait; what was fetched is kep
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -111,6 +112,7 @@ class Runs(Sequence[Run]):
     def __getitem__(self, index: int | slice) -> Run | list[Run]:
         if isinstance(index, slice):
             return self._slice(index)
+        index = operator.index(index)
         if index >= 0 and self._load_until(index + 1):
             return self._pages.runs[index]
         if index < 0:

@@ -49,7 +49,7 @@ def plain(value: Any, place: str = "value", depth: int = 0) -> Any:
     if callable(getattr(value, "tolist", None)):
         return _array(value, place, depth)
     raise _refused(
-        f"{place} is a {type(value).__name__}, which JSON cannot hold; "
+        f"{place} is of type {type(value).__name__}, which JSON cannot hold; "
         "use None, numbers, strings, lists, dicts or runtap.Histogram"
     )
 

@@ -169,8 +169,8 @@ def _need(text: str, field: str, form: str, **parts: str) -> None:
     for name, value in parts.items():
         if not value:
             raise InvalidRequest(
-                f"{text!r} says no {name} and there is no default {name}: write {form}, or set a default (in the "
-                f"request's `defaults`, or WANDB_{name.upper()} where Login reads the environment)",
+                f"{text!r} names no {name} and there is no default {name}: write {form}, or set a default (the "
+                f"environment variable WANDB_{name.upper()}, or `defaults` of the request)",
                 reason="INVALID_PATH",
                 field=field,
             )

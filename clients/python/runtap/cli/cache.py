@@ -126,10 +126,15 @@ def _chosen(word: str) -> str:
     fitting = {word} & kept or {i for i in kept if i in known and known[i].viewer.username == word}
     if len(fitting) == 1:
         return fitting.pop()
-    choice = ", ".join(sorted(fitting or kept)) or "none"
     if fitting:
+        choice = ", ".join(sorted(fitting))
         raise click.UsageError(f"{word!r} is the user of several accounts; name one by its id: {choice}")
+    choice = ", ".join(_with_user(i, known.get(i)) for i in sorted(kept)) or "none"
     raise click.UsageError(f"nothing is cached of {word!r}; accounts are: {choice}")
+
+
+def _with_user(account_id: str, account: accounts_pb2.Account | None) -> str:
+    return f"{account_id} ({account.viewer.username} at {account.base_url})" if account else account_id
 
 
 def _as_dict(

@@ -19,18 +19,24 @@ def json_option(command: F) -> F:
 
 
 def print_json(value: object) -> None:
-    """One JSON document."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """One JSON document, with the contract's spelling of NaN and infinities, which JSON lacks."""
+    click.echo(_json(value))
 
 
 def print_json_list(items: Iterable[object]) -> None:
     """One JSON list, each item printed when it is there, so that long lists need no memory."""
     begun = False
     for item in items:
-        text = json.dumps(item, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+        text = _json(item).replace("\n", "\n  ")
         click.echo(f"{',' if begun else '['}\n  {text}", nl=False)
         begun = True
     click.echo("\n]" if begun else "[]")
+
+
+def _json(value: object) -> str:
+    from runtap.values import spelled
+
+    return json.dumps(spelled(value), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def print_pairs(pairs: Mapping[str, object]) -> None:

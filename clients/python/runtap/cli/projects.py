@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from runtap.cli.output import json_option, print_json, print_table
+from runtap.cli.run_columns import moment
 
 
 @click.command()
@@ -36,7 +37,7 @@ def projects(entity: str, as_json: bool) -> None:
             ]
         )
         return
-    rows = [(project.name, project.created_at, project.url) for project in found]
+    rows = [(project.name, moment(project.created_at), project.url) for project in found]
     if not rows:
         click.echo(f"{found.entity} has no projects that {api.viewer} sees at {api.client.base_url}")
         return
