@@ -289,7 +289,7 @@ class Api:
 
 
 def _is_span(seconds: object) -> bool:
-    return isinstance(seconds, numbers.Real) and seconds >= 0
+    return isinstance(seconds, numbers.Real) and float(seconds) >= 0
 
 
 def _joined(path: AnyPath | None) -> str:
