@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import stat
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -187,6 +188,24 @@ def test_a_refused_key_is_told_with_its_place(life: Life, server: ScriptedUpstre
     with pytest.raises(faults.NeedsLogin, match="from WANDB_API_KEY") as caught:
         life.run(lambda accounts: login(accounts, server, "x" * 40, place="WANDB_API_KEY"))
     assert caught.value.reason == "API_KEY_REJECTED" and "x" * 40 not in str(caught.value.__dict__)
+
+
+def test_a_local_server_that_does_not_run_is_told_with_its_cure(life: Life) -> None:
+    with socket.socket() as taken:  # and not listening: nobody answers there
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+        async def unreachable(accounts: Accounts) -> str:
+            found = Credentials(url, url, KEY, KeySource.ARGUMENT, "the call")
+            wait = Wait(asyncio.get_running_loop().time() + 0.3)
+            with pytest.raises(faults.UpstreamUnavailable) as caught:
+                await accounts.login(found, wait, store=False, make_default=False, verify=False)
+            return caught.value.message
+
+        assert life.run(unreachable).endswith("connection refused")
+        (life.folder / "local").mkdir()
+        (life.folder / "local" / "local.json").write_text(json.dumps({"url": url, "api_key": KEY}))
+        assert life.run(unreachable).endswith("connection refused; `runtap local start` starts it")
 
 
 def test_a_blocked_account_is_unblocked_by_a_login(life: Life, server: ScriptedUpstream) -> None:

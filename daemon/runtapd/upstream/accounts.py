@@ -286,7 +286,8 @@ class Accounts:
     def _channel(self, base_url: str, key: str, account_id: str, key_name: str) -> Channel:
         self._learn(key)
         turns = self._turns.get(account_id) or Turns(base_url)
-        return Channel(base_url, key, self._user_agent, self._threads, turns, key_name)
+        cure = "; `runtap local start` starts it" if self.is_local(base_url) else ""
+        return Channel(base_url, key, self._user_agent, self._threads, turns, key_name, cure)
 
     def _key_on_disk(self, account: Account) -> tuple[str, str]:
         """Returns a key that can be found without the caller, and where it is; empty when there is none."""

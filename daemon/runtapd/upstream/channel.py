@@ -77,6 +77,8 @@ class Channel:
     """Those of the account; they outlive this channel when it logs in with another key."""
     key_name: str = "the API key of this account"
     """How people know the key: whose it is and where it was found."""
+    if_unreachable: str = ""
+    """What people can do when this server cannot be reached, as the end of a sentence."""
     draw: random.Random = field(default_factory=random.Random, repr=False)
     requests_sent: int = 0
     refused: bool = False
@@ -168,7 +170,7 @@ class Channel:
             )
         except Failed as error:
             return faults.UpstreamUnavailable(
-                f"{self.base_url} cannot be reached: {error}", metadata=self._where()
+                f"{self.base_url} cannot be reached: {error}{self.if_unreachable}", metadata=self._where()
             )
         except faults.Fault as fault:
             return fault
