@@ -135,6 +135,15 @@ def test_logout_forgets_it(place: Place, url: str) -> None:
     ]
 
 
+def test_logout_says_what_it_leaves_alone(place: Place, url: str) -> None:
+    caller = Place(place.root, {"WANDB_BASE_URL": url, "WANDB_API_KEY": ADA_KEY})
+    caller.runtap("whoami")
+    assert caller.runtap("logout", "--host", url, "--user", "ada").out == (
+        f"`runtap login` had stored no key of ada on {url}; keys in the environment, netrc and settings files are not "
+        "touched\n"
+    )
+
+
 def test_logout_of_nobody_says_who_there_is(place: Place) -> None:
     place.runtap("local", "use")
     outcome = place.runtap("logout", "--user", "nobody")

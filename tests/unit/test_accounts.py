@@ -188,6 +188,12 @@ def test_a_refused_key_is_told_with_its_place(life: Life, server: ScriptedUpstre
     with pytest.raises(faults.NeedsLogin, match="from WANDB_API_KEY") as caught:
         life.run(lambda accounts: login(accounts, server, "x" * 40, place="WANDB_API_KEY"))
     assert caught.value.reason == "API_KEY_REJECTED" and "x" * 40 not in str(caught.value.__dict__)
+    assert "replace it there" not in caught.value.message
+    with pytest.raises(
+        faults.NeedsLogin, match="from WANDB_API_KEY: replace it there, or log in with another"
+    ):
+        place = {"source": KeySource.ENVIRONMENT, "place": "WANDB_API_KEY"}
+        life.run(lambda accounts: login(accounts, server, "x" * 40, **place))  # type: ignore[arg-type]
 
 
 def test_a_local_server_that_does_not_run_is_told_with_its_cure(life: Life) -> None:

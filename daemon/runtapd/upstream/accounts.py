@@ -252,9 +252,10 @@ class Accounts:
                 raise
             self._by_key.pop(fingerprint, None)
             self._by_key_before.pop(fingerprint, None)
+            there = "" if found.source is KeySource.ARGUMENT else "replace it there, or "
             raise faults.NeedsLogin(
-                f"{found.base_url} refused the API key from {found.place}: replace it there, or log in with another "
-                "one (`runtap login`)",
+                f"{found.base_url} refused the API key from {found.place}: {there}log in with another one "
+                "(`runtap login`)",
                 reason="API_KEY_REJECTED",
                 metadata={"server": found.base_url, "key_source": found.place},
             ) from error

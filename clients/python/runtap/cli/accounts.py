@@ -104,8 +104,9 @@ def logout(host: str, user: str, keep_cache: bool, as_json: bool) -> None:
             }
         )
         return
-    removed = "Removed the key" if answer.key_removed else "There was no stored key"
-    click.echo(f"{removed} of {account.viewer.username} on {account.base_url}")
+    removed = "Removed the key" if answer.key_removed else "`runtap login` had stored no key"
+    kept = "" if answer.key_removed else "; keys in the environment, netrc and settings files are not touched"
+    click.echo(f"{removed} of {account.viewer.username} on {account.base_url}{kept}")
     if answer.pending_writes:
         click.echo(f"{answer.pending_writes} unsent writes wait until this account logs in again")
 
