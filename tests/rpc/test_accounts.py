@@ -119,6 +119,18 @@ def test_a_kept_key_survives_a_restart_and_goes_with_logout(
     check_clean(world.daemon.home, [KEY])
 
 
+def test_after_a_restart_what_is_cached_is_read_while_the_server_cannot_be_reached(
+    world: World, start: Callable[..., Daemon]
+) -> None:
+    world.server.add_run(ENTITY, "vision", "r1")
+    world.get("r1")
+    world.daemon.stop()
+    world.server.fail("Viewer", Status(503), times=99)
+    world.daemon = start(world.daemon.home)
+    login(world.daemon, world.server)  # with the key that came with a call, too
+    assert world.get("r1", options=options(cache_only=True)).run.run_id == "r1"
+
+
 @pytest.mark.parametrize("account_id", ["..", ".", "../..", "/", "acct-", "acct-0123456789abcdef"])
 def test_logout_of_nobody_removes_nothing(world: World, account_id: str) -> None:
     world.server.add_run(ENTITY, "vision", "r1")
