@@ -183,7 +183,7 @@ class RecordCache:
     async def by_path(self, path: str) -> Held | None:
         """Returns the record of `entity/project/run_id`, from memory or disk."""
         record = self._memory.get(self._ids.get(path, ""))
-        if record is not None:
+        if record is not None and record.path == path:  # two runs of one storage id are the server's mistake
             self._disk.used([record.storage_id])
             return Held(record)
         entity, project, run_id = path.split("/", 2)
