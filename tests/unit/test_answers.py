@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runtapd.reads.answers import Answer, best, fallback, missing
+from runtapd.faults import Fault
+from runtapd.reads.answers import Answer, as_stale, best, fallback, missing
+from runtapd.reads.stretches import Row, Stretch, Unread
 
 
 def answer(length: int, *, done: bool = False, first: int = 0, former: Answer | None = None) -> Answer:
@@ -69,3 +71,15 @@ def test_who_is_under_way_keeps_to_its_answer() -> None:
 )
 def test_missing_runs(begun: int | None, ended: int | None, listed: int, expected: int | None) -> None:
     assert missing(begun, ended, listed) == expected
+
+
+def test_a_stale_copy_goes_on_behind_its_own_last_run() -> None:
+    original = answer(3)
+    original.behind, original.more = "r9", False
+    assert as_stale(original).behind == "r9" and not as_stale(original).more
+    original.stretches.append(Stretch([Row("r3", "r3", "", "r3", "")], []))
+    copy = as_stale(original)
+    assert (copy.behind, copy.more, list(copy.stretches)) == ("r2", True, [])
+    copy.errors["r0"] = Unread("team/vision/r0", Fault("gone"), 0.0)
+    copy.append(Row("r8", "r8", "", "r8", ""))
+    assert not original.errors and original.ids == ["r0", "r1", "r2"] and len(original.stretches) == 1

@@ -63,6 +63,8 @@ class Answer:
     it was listed, places shift, and one is skipped."""
     done: bool = False
     incomplete: str = ""
+    old_rows: int = 0
+    """How many places the server has given since the last one that was new."""
     from_disk: bool = False
     stale: bool = False
     """Given although it is older than was wanted, because the server could not be asked."""
@@ -214,9 +216,21 @@ def record_bytes(record: Record) -> int:
 
 
 def as_stale(answer: Answer) -> Answer:
-    """Returns a copy to be told as stale; who reads the original may go on fetching it."""
+    """Returns a copy to be told as stale; who reads the original may go on fetching it.
+
+    What was only glanced at belongs to the original: the copy goes on behind its own last id.
+    """
+    glanced = bool(answer.stretches)
     return replace(
-        answer, ids=list(answer.ids), cursors=list(answer.cursors), stretches=deque(), comb=None, stale=True
+        answer,
+        ids=list(answer.ids),
+        cursors=list(answer.cursors),
+        errors=dict(answer.errors),
+        behind=answer.cursor_before(len(answer.ids)) if glanced else answer.behind,
+        more=answer.more or glanced,
+        stretches=deque(),
+        comb=None,
+        stale=True,
     )
 
 
