@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field, replace
 
 from runtapd.cache.policy import Wishes
@@ -117,6 +117,39 @@ class Answer:
     def place(self, offset: int, total: int | None) -> Place:
         """Returns the place at an offset; `total` is how many runs are told."""
         return Place(offset, self.cursors[offset - self.first - 1], self.fetched_at, total)
+
+
+    @property
+    def held(self) -> int:
+        """How many places it keeps in memory, with those of the one before it."""
+        return len(self.ids) + (0 if self.former is None else len(self.former.ids))
+
+
+class KeptAnswers:
+    """The lists of one account in memory, by name: those go that were last wanted longest ago.
+
+    A list of ten thousand runs takes more than a MiB, so their places count as well as their number. Most come back
+    from disk, and a reader under way goes on behind a cursor.
+    """
+
+    def __init__(self, most: int = 256, most_places: int = 300_000) -> None:
+        self._most, self._most_places = most, most_places
+        self._kept: OrderedDict[str, Answer] = OrderedDict()
+
+    def get(self, name: str) -> Answer | None:
+        """Returns a list that is wanted now."""
+        found = self._kept.get(name)
+        if found is not None:
+            self._kept.move_to_end(name)
+        return found
+
+    def __setitem__(self, name: str, answer: Answer) -> None:
+        self._kept[name] = answer
+        self._kept.move_to_end(name)
+        places = sum(one.held for one in self._kept.values())
+        while len(self._kept) > 1 and (len(self._kept) > self._most or places > self._most_places):
+            _, dropped = self._kept.popitem(last=False)
+            places -= dropped.held
 
 
 @dataclass(frozen=True, slots=True)
