@@ -118,7 +118,6 @@ class Answer:
         """Returns the place at an offset; `total` is how many runs are told."""
         return Place(offset, self.cursors[offset - self.first - 1], self.fetched_at, total)
 
-
     @property
     def held(self) -> int:
         """How many places it keeps in memory, with those of the one before it."""
