@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runtapd.reads.answers import Answer, best, fallback, missing
+from runtapd.faults import Fault
+from runtapd.reads.answers import Answer, KeptAnswers, as_stale, best, fallback, missing
+from runtapd.reads.stretches import Row, Stretch, Unread
 
 
 def answer(length: int, *, done: bool = False, first: int = 0, former: Answer | None = None) -> Answer:
@@ -69,3 +71,32 @@ def test_who_is_under_way_keeps_to_its_answer() -> None:
 )
 def test_missing_runs(begun: int | None, ended: int | None, listed: int, expected: int | None) -> None:
     assert missing(begun, ended, listed) == expected
+
+
+def test_a_stale_copy_goes_on_behind_its_own_last_run() -> None:
+    original = answer(3)
+    original.behind, original.more = "r9", False
+    assert as_stale(original).behind == "r9" and not as_stale(original).more
+    original.stretches.append(Stretch([Row("r3", "r3", "", "r3", "")], []))
+    copy = as_stale(original)
+    assert (copy.behind, copy.more, list(copy.stretches)) == ("r2", True, [])
+    copy.errors["r0"] = Unread("team/vision/r0", Fault("gone"), 0.0)
+    copy.append(Row("r8", "r8", "", "r8", ""))
+    assert not original.errors and original.ids == ["r0", "r1", "r2"] and len(original.stretches) == 1
+
+
+def test_long_lists_leave_memory_before_many_short_ones() -> None:
+    kept = KeptAnswers(most=5, most_places=100)
+    for name in "abcde":
+        kept[name] = answer(10)
+    assert kept.get("a") is not None
+    kept["f"] = answer(10)
+    assert [name for name in "abcdef" if kept.get(name) is None] == ["b"]
+    kept["long"] = answer(70, former=answer(10))
+    assert [name for name in "acdef" if kept.get(name) is None] == ["a", "c", "d"]
+    kept["longest"] = grown = answer(0)
+    grown.ids += ["r"] * 1000
+    kept["one more"] = answer(1)
+    assert kept.get("longest") is None and kept.get("one more") is not None
+    kept["alone"] = alone = answer(1000)
+    assert kept.get("alone") is alone and kept.get("one more") is None

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pytest
 
+from runtapd.cache import records
 from runtapd.cache.disk import Disk
 from runtapd.cache.records import RecordCache
 from runtapd.cache.store import RecordStore, StoredAnswer
@@ -292,3 +293,41 @@ def test_what_was_read_from_disk_meanwhile_does_not_replace_what_is_newer(life: 
         return [encode.parse(held.record.body).display_name for held in found if held]
 
     assert life.run(story, memory=2000) == ["new", "new"]
+
+
+def test_what_is_known_of_runs_that_left_memory_does_not_grow_for_ever(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MOST_NAMES", 20)
+
+    async def story(cache: RecordCache) -> None:
+        for i in range(200):
+            await life.fetched(cache, make_run(run_id=f"r{i}", storage_id=f"s{i}"))
+            if i % 50 == 0:  # one that is wanted now and then goes on being numbered
+                [kept] = await life.fetched(cache, make_run(run_id="hot", storage_id="hot", summary=f"[{i}]"))
+        assert kept.revision == 4
+        assert len(cache._revisions) <= 20 + 3 * 8 and len(cache._ids) <= 20 + 3 * 8
+        for i in (0, 100, 199):
+            held = await cache.by_path(f"team/vision/r{i}")
+            assert held is not None and held.record.storage_id == f"s{i}"
+
+    life.run(story, memory=8 * 1400)
+
+
+def test_many_own_writes_are_remembered_by_one_floor(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MOST_WRITES", 10)
+
+    async def story(cache: RecordCache) -> None:
+        cache.sending("team/vision/slow")
+        for i in range(30):
+            life.clock.now += 1
+            cache.sending(f"team/vision/r{i}")
+            cache.sent(f"team/vision/r{i}")
+        assert len(cache._written) <= 11
+        for i in range(30):
+            assert cache.floor_of(f"team/vision/r{i}") >= 1001 + i
+        assert cache.floor < 1030
+        [late] = await life.fetched(cache, make_run(run_id="slow", storage_id="slow"))
+        assert late.lacks_write
+
+    life.run(story)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from cachetools import LRUCache
 
@@ -19,6 +20,10 @@ from runtapd.model import encode
 from runtapd.model.run import DocumentKind, Record, RunData
 from runtapd.upstream import decode
 
+MOST_NAMES = 100_000
+"""So many runs beside those in memory are known by name and revision."""
+MOST_WRITES = 10_000
+"""So many runs with own writes have a floor of their own."""
 _OVERHEAD = 1024
 """Bytes a record costs in memory beside its body, roughly."""
 _LARGE = 4 * 2**20
@@ -63,15 +68,24 @@ class RecordCache:
         """An own write of this run is on its way: what was asked for before no longer counts for it. Returns now."""
         self._generation += 1
         now = self._clock()
-        self._written[path] = _OwnWrite(self._generation, now, under_way=True)
+        self._note_write(path, _OwnWrite(self._generation, now, under_way=True))
         self._disk.write(RecordStore.forget_answers)
         return now
 
     def sent(self, path: str) -> None:
         """It has arrived, or nobody knows: nor does what was asked for meanwhile count, which may lack it."""
         self._generation += 1
-        self._written[path] = _OwnWrite(self._generation, self._clock())
+        self._note_write(path, _OwnWrite(self._generation, self._clock()))
         self._disk.write(RecordStore.forget_answers)
+
+    def _note_write(self, path: str, own: _OwnWrite) -> None:
+        self._written.pop(path, None)
+        self._written[path] = own  # the last one now
+        if len(self._written) > MOST_WRITES:
+            for old in list(islice(self._written, MOST_WRITES // 2)):
+                if not self._written[old].under_way:
+                    # One floor for all takes the place of their own ones.
+                    self.floor = max(self.floor, self._written.pop(old).at)
 
     def absorb_written(self, run: RunData, sent_at: float) -> None:
         """Takes in a run as the server gave it to an own write sent at that time, or to the look before one."""
@@ -165,11 +179,21 @@ class RecordCache:
     def _remember(self, record: Record) -> None:
         light = replace(record, documents={}) if record.documents else record
         self._ids[record.path] = record.storage_id
-        self._revisions[record.storage_id] = record.revision
+        self._revisions.pop(record.storage_id, None)
+        self._revisions[record.storage_id] = record.revision  # the last one now
         try:
             self._memory[record.storage_id] = light
         except ValueError:
             self._memory.pop(record.storage_id, None)  # larger than the whole memory: the disk has it
+        if len(self._revisions) > MOST_NAMES + 2 * len(self._memory):
+            self._forget_names()
+
+    def _forget_names(self) -> None:
+        """Forgets what is known of runs that left memory long ago: the disk has written down what they were."""
+        for storage_id in list(islice(self._revisions, len(self._revisions) // 2)):
+            if storage_id not in self._memory:
+                del self._revisions[storage_id]
+        self._ids = {path: i for path, i in self._ids.items() if i in self._memory}
 
     def forget(self, storage_id: str) -> None:
         """Drops a run that turned out to be gone."""
@@ -183,7 +207,7 @@ class RecordCache:
     async def by_path(self, path: str) -> Held | None:
         """Returns the record of `entity/project/run_id`, from memory or disk."""
         record = self._memory.get(self._ids.get(path, ""))
-        if record is not None:
+        if record is not None and record.path == path:  # two runs of one storage id are the server's mistake
             self._disk.used([record.storage_id])
             return Held(record)
         entity, project, run_id = path.split("/", 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field, replace
 
 from runtapd.cache.policy import Wishes
@@ -63,6 +63,8 @@ class Answer:
     it was listed, places shift, and one is skipped."""
     done: bool = False
     incomplete: str = ""
+    old_rows: int = 0
+    """How many places the server has given since the last one that was new."""
     from_disk: bool = False
     stale: bool = False
     """Given although it is older than was wanted, because the server could not be asked."""
@@ -115,6 +117,38 @@ class Answer:
     def place(self, offset: int, total: int | None) -> Place:
         """Returns the place at an offset; `total` is how many runs are told."""
         return Place(offset, self.cursors[offset - self.first - 1], self.fetched_at, total)
+
+    @property
+    def held(self) -> int:
+        """How many places it keeps in memory, with those of the one before it."""
+        return len(self.ids) + (0 if self.former is None else len(self.former.ids))
+
+
+class KeptAnswers:
+    """The lists of one account in memory, by name: those go that were last wanted longest ago.
+
+    A list of ten thousand runs takes more than a MiB, so their places count as well as their number. Most come back
+    from disk, and a reader under way goes on behind a cursor.
+    """
+
+    def __init__(self, most: int = 256, most_places: int = 300_000) -> None:
+        self._most, self._most_places = most, most_places
+        self._kept: OrderedDict[str, Answer] = OrderedDict()
+
+    def get(self, name: str) -> Answer | None:
+        """Returns a list that is wanted now."""
+        found = self._kept.get(name)
+        if found is not None:
+            self._kept.move_to_end(name)
+        return found
+
+    def __setitem__(self, name: str, answer: Answer) -> None:
+        self._kept[name] = answer
+        self._kept.move_to_end(name)
+        places = sum(one.held for one in self._kept.values())
+        while len(self._kept) > 1 and (len(self._kept) > self._most or places > self._most_places):
+            _, dropped = self._kept.popitem(last=False)
+            places -= dropped.held
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +248,21 @@ def record_bytes(record: Record) -> int:
 
 
 def as_stale(answer: Answer) -> Answer:
-    """Returns a copy to be told as stale; who reads the original may go on fetching it."""
+    """Returns a copy to be told as stale; who reads the original may go on fetching it.
+
+    What was only glanced at belongs to the original: the copy goes on behind its own last id.
+    """
+    glanced = bool(answer.stretches)
     return replace(
-        answer, ids=list(answer.ids), cursors=list(answer.cursors), stretches=deque(), comb=None, stale=True
+        answer,
+        ids=list(answer.ids),
+        cursors=list(answer.cursors),
+        errors=dict(answer.errors),
+        behind=answer.cursor_before(len(answer.ids)) if glanced else answer.behind,
+        more=answer.more or glanced,
+        stretches=deque(),
+        comb=None,
+        stale=True,
     )
 
 

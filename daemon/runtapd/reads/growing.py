@@ -175,6 +175,7 @@ class Growing:
         if checked and not await self._believed(step, new, records):
             return False
         answer.at_once = min(LARGEST_PAGE, 2 * answer.at_once)
+        answer.old_rows = 0 if new else answer.old_rows + len(rows)
         for row in new:
             answer.append(row)
             if record := records.get(row.storage_id):
@@ -216,7 +217,9 @@ class Growing:
         if new:
             answer.patched = True
             answer.stretches.append(await self._stretch(step, new))
-        comb.go_on(page, by_creation=sorts_by_creation(step.split))
+        # Pages overlap where runs were made at one moment: a second look sees each about twice at most.
+        most = 3 * (answer.end + GROWTH)
+        comb.go_on(page, by_creation=sorts_by_creation(step.split), most=most)
         return True
 
     def _ended(self, step: Step) -> None:
@@ -265,12 +268,25 @@ def _go_on(answer: Answer, page: RunPage | GlancePage) -> None:
         answer.counted = page.total
         answer.total = page.total if answer.total is None else answer.total
     asked_behind = answer.behind
-    if page.cursors:
-        answer.behind = page.cursors[-1]
-    answer.more = page.has_next and bool(page.runs)
-    if answer.more and (not answer.behind or answer.behind == asked_behind):
+    if end := page.end or (page.cursors[-1] if page.cursors else ""):
+        answer.behind = end
+    # Only a glance gets here with gaps; runs that are not even told of there cannot be asked for in any other way.
+    if page.unread:
+        answer.incomplete = "the server lists runs of which it does not tell which they are"
+    places = bool(page.runs) or page.unread > 0
+    answer.more = page.has_next and places
+    stays = not places or not answer.behind or answer.behind == asked_behind
+    if page.has_next and (stays or answer.old_rows > _most_old_rows(answer)):
         answer.more = False
         answer.incomplete = "the server says there is more but does not go on behind its last cursor"
+
+
+def _most_old_rows(answer: Answer) -> int:
+    """How many places in a row may bring runs that were listed before: those inserted meanwhile shift as many.
+
+    Beyond that the server goes round in circles. A second look finds what was cut off, where there is something.
+    """
+    return max(GROWTH, min(LARGEST_PAGE, answer.end))
 
 
 def _first(answer: Answer, sizes: Sizes) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from cachetools import LRUCache, TTLCache
+from cachetools import TTLCache
 
 from runtapd.cache.eviction import LARGEST_LIMIT
 from runtapd.cache.policy import SoftLimits, Wishes
@@ -17,7 +17,7 @@ from runtapd.cache.quota import Quota, RunPaths
 from runtapd.cache.records import RecordCache
 from runtapd.model.freshness import Source
 from runtapd.model.run import Record, RunData
-from runtapd.reads.answers import Answer
+from runtapd.reads.answers import KeptAnswers
 from runtapd.reads.flights import Flights
 from runtapd.reads.small import Found, SmallAnswers
 from runtapd.reads.stretches import Unread
@@ -25,7 +25,6 @@ from runtapd.upstream.accounts import Account, Accounts, is_account_id
 from runtapd.upstream.api import Upstream, Wait
 
 T = TypeVar("T")
-KEPT_ANSWERS = 256
 KEPT_UNREAD = 4096
 UNREADABLE_S = 60.0
 """How long a run that could not be read is not tried again, by those who do not wish otherwise."""
@@ -41,7 +40,7 @@ class Partition:
     flights: Flights[Record]
     pages: Flights[None]
     small: SmallAnswers
-    answers: LRUCache[str, Answer] = field(default_factory=lambda: LRUCache(KEPT_ANSWERS))
+    answers: KeptAnswers = field(default_factory=KeptAnswers)
     unreadable: TTLCache[str, Unread] = field(default_factory=lambda: TTLCache(KEPT_UNREAD, SUSPECT_S))
     """Runs that their server could not give, by storage id. For a while they are not tried again in every list; after
     that they are asked for alone, so that they spoil no other's answer."""

@@ -10,6 +10,9 @@ from runtapd.faults import Fault
 from runtapd.model.run import Record
 from runtapd.upstream.api import GlancePage
 
+_PAGE_COUNTS = 10
+"""A page counts for so many places at least: pages of next to nothing cost as much."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -76,10 +79,13 @@ class Comb:
     created_at: str = ""
     cursor: str | None = None
     over: bool = False
+    looked_at: int = 0
+    """About how many places it has seen, some of them twice."""
 
-    def go_on(self, page: GlancePage, *, by_creation: bool) -> None:
-        """Moves on behind a page."""
-        if not page.has_next or not page.runs:
+    def go_on(self, page: GlancePage, *, by_creation: bool, most: int) -> None:
+        """Moves on behind a page; no further than `most` places, for some servers lead in circles."""
+        self.looked_at += max(_PAGE_COUNTS, len(page.runs))
+        if not page.has_next or not page.runs or self.looked_at > most:
             self.over = True
         elif by_creation and page.runs[-1].created_at not in ("", self.created_at):
             self.created_at, self.cursor = page.runs[-1].created_at, None

@@ -91,6 +91,8 @@ class Listed(Generic[T]):
     total: int | None
     unread: int = 0
     """Runs of this page that the server could not give, though it gave the others."""
+    end: str = ""
+    """The cursor behind the whole page, also where its last run was not given; may be empty."""
 
 
 RunPage = Listed[RunData]

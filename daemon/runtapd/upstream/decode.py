@@ -21,7 +21,7 @@ def viewer(data: dict[str, Any]) -> ViewerData | None:
     found = data.get("viewer")
     if not isinstance(found, dict):
         return None
-    edges = _dict(found.get("teams")).get("edges") or []
+    edges = _list(_dict(found.get("teams")).get("edges"))
     names = [_dict(_dict(edge).get("node")).get("name") for edge in edges]
     username = _text(found, "username") or ""
     return ViewerData(
@@ -63,7 +63,7 @@ def run(node: Any, entity: str, project: str, where: str) -> RunData:
         display_name=_text(node, "displayName") or "",
         state=_text(node, "state") or "",
         created_at=_text(node, "createdAt") or "",
-        tags=tuple(jsontext.encodable(tag) for tag in node.get("tags") or () if isinstance(tag, str)),
+        tags=tuple(jsontext.encodable(tag) for tag in _list(node.get("tags")) if isinstance(tag, str)),
         notes=_text(node, "notes"),
         description=_text(node, "description"),
         group=_text(node, "group"),
@@ -76,11 +76,11 @@ def run(node: Any, entity: str, project: str, where: str) -> RunData:
         updated_at=_text(node, "updatedAt"),
         read_only=node.get("readOnly") is True,
         history_line_count=_integer(node.get("historyLineCount")),
-        config=_document(node.get("config")) or "{}",
-        summary=_document(node.get("summaryMetrics")) or "{}",
-        system_metrics=_document(node.get("systemMetrics")),
-        history_keys=_document(node.get("historyKeys")),
-        project_id=str(node.get("projectId") or ""),
+        config=_document(node, "config", where) or "{}",
+        summary=_document(node, "summaryMetrics", where) or "{}",
+        system_metrics=_document(node, "systemMetrics", where),
+        history_keys=_document(node, "historyKeys", where),
+        project_id=_token(node.get("projectId")),
     )
 
 
@@ -92,17 +92,24 @@ def run_page(data: dict[str, Any], entity: str, project: str) -> RunPage | None:
     listing = found.get("runs")
     if not isinstance(listing, dict) or not isinstance(listing.get("edges"), list):
         raise InvalidAnswer("the server's answer has no list at project.runs.edges")
-    edges = [edge for edge in listing["edges"] if isinstance(edge, dict) and edge.get("node")]
-    unread = len(listing["edges"]) - len(edges)
+    places = listing["edges"]
+    edges = [edge for edge in places if _names_run(edge)]
     return Listed(
         runs=tuple(
             run(edge["node"], entity, project, f"project.runs.edges[{i}]") for i, edge in enumerate(edges)
         ),
-        cursors=tuple(str(edge.get("cursor") or "") for edge in edges),
+        cursors=tuple(_token(edge.get("cursor")) for edge in edges),
         has_next=_dict(listing.get("pageInfo")).get("hasNextPage") is True,
-        total=_integer(found.get("runCount")),
-        unread=unread,
+        total=_count(found.get("runCount")),
+        unread=len(places) - len(edges),
+        end=_token(_dict(places[-1]).get("cursor")) if places else "",
     )
+
+
+def _names_run(edge: Any) -> bool:
+    """Whether a place of a list tells at least which run is there; one that does not counts as not given."""
+    node = _dict(_dict(edge).get("node"))
+    return bool(_text(node, "id") and _text(node, "name"))
 
 
 def runs_beside_errors(answer: dict[str, Any]) -> dict[str, Any] | None:
@@ -133,7 +140,7 @@ def glance_page(data: dict[str, Any], entity: str, project: str) -> GlancePage |
     if found is None:
         return None
     glances = (RunGlance(run.storage_id, run.run_id, run.created_at, run.sign()) for run in found.runs)
-    return Listed(tuple(glances), found.cursors, found.has_next, found.total, found.unread)
+    return Listed(tuple(glances), found.cursors, found.has_next, found.total, found.unread, found.end)
 
 
 def page(found: Any, where: str, behind: str, one: Callable[[Any, str], T]) -> Page[T]:
@@ -181,8 +188,8 @@ def sweep(node: Any, entity: str, project: str, where: str) -> SweepData:
         display_name=_text(node, "displayName") or "",
         state=(_text(node, "state") or "").upper(),
         best_loss=_number(node.get("bestLoss")),
-        run_count=_integer(node.get("runCount")),
-        expected_run_count=_integer(node.get("runCountExpected")),
+        run_count=_count(node.get("runCount")),
+        expected_run_count=_count(node.get("runCountExpected")),
         created_at=_text(node, "createdAt") or "",
     )
 
@@ -197,7 +204,7 @@ def rows(data: dict[str, Any], field: str) -> list[str] | None:
         return []
     if not isinstance(listed, list):
         raise InvalidAnswer(f"the server's answer has no list at project.run.{field}")
-    return [row if isinstance(row, str) else jsontext.dumps(row) for row in listed]
+    return [_written(row, f"project.run.{field}") for row in listed]
 
 
 def last_step(history_keys: str | None) -> int | None:
@@ -214,8 +221,20 @@ def last_step(history_keys: str | None) -> int | None:
     return int(step)
 
 
+def inside(data: dict[str, Any], *names: str) -> Any:
+    """Returns what lies under these names, one in the other; None when there is no such place."""
+    found: Any = data
+    for name in names:
+        found = _dict(found).get(name)
+    return found
+
+
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _needed(node: dict[str, Any], key: str, where: str) -> str:
@@ -231,10 +250,23 @@ def _text(node: dict[str, Any], key: str) -> str | None:
 
 
 def _integer(value: Any) -> int | None:
+    """A number that the contract can hold, also when it was written as a text."""
     try:
-        return None if value is None else int(value)
+        number = None if value is None or isinstance(value, bool) else int(value)
     except (TypeError, ValueError, OverflowError):
         return None
+    return number if number is not None and -(2**63) <= number < 2**63 else None
+
+
+def _count(value: Any) -> int | None:
+    number = _integer(value)
+    return None if number is None or number < 0 else number
+
+
+def _token(value: Any) -> str:
+    """An id or a cursor, which some servers give as numbers."""
+    known = isinstance(value, str | int) and not isinstance(value, bool)
+    return jsontext.encodable(str(value)) if known and value else ""
 
 
 def _number(value: Any) -> float | None:
@@ -247,8 +279,14 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _document(value: Any) -> str | None:
+def _document(node: dict[str, Any], key: str, where: str) -> str | None:
     """A JSONString is a text already; servers that embed the object get it written out."""
-    if value is None or value == "":
-        return None
-    return jsontext.encodable(value if isinstance(value, str) else jsontext.dumps(value))
+    value = node.get(key)
+    return None if value is None or value == "" else _written(value, f"{where}.{key}")
+
+
+def _written(value: Any, where: str) -> str:
+    try:
+        return jsontext.encodable(value if isinstance(value, str) else jsontext.dumps(value))
+    except RecursionError as error:
+        raise InvalidAnswer(f"the server's answer is nested too deeply at {where}") from error

@@ -86,7 +86,7 @@ class GraphQLUpstream:
         """See Upstream."""
         variables = {"entity": entity, "project": project, "name": run_id}
         data = await self._ask("Run", documents.run, variables, wait)
-        found = (data.get("project") or {}).get("run")
+        found = decode.inside(data, "project", "run")
         if found is None:
             raise self._no_run(f"{entity}/{project}/{run_id}")
         return decode.run(found, entity, project, "project.run")
@@ -146,7 +146,7 @@ class GraphQLUpstream:
         """See Upstream."""
         variables = {"entity": path.entity, "project": path.project, "name": path.sweep_id}
         data = await self._ask("Sweep", documents.sweep, variables, wait, kind="Sweep")
-        found = (data.get("project") or {}).get("sweep")
+        found = decode.inside(data, "project", "sweep")
         if found is None:
             raise self._not_found("SWEEP_NOT_FOUND", "sweep", str(path))
         return await asyncio.to_thread(decode.sweep, found, path.entity, path.project, "project.sweep")
@@ -167,7 +167,7 @@ class GraphQLUpstream:
             return decode.sweep(node, project.entity, project.project, where)
 
         return await asyncio.to_thread(
-            decode.page, data["project"].get("sweeps"), "project.sweeps", cursor, one
+            decode.page, decode.inside(data, "project", "sweeps"), "project.sweeps", cursor, one
         )
 
     async def change_run(self, storage_id: str, before: RunData, change: RunChange, wait: Wait) -> RunData:
@@ -184,7 +184,7 @@ class GraphQLUpstream:
             "summaryMetrics": change.summary,
         }
         data = await self._ask("UpsertBucket", documents.change_run, variables, wait, once=True)
-        bucket = (data.get("upsertBucket") or {}).get("bucket")
+        bucket = decode.inside(data, "upsertBucket", "bucket")
         return decode.run(bucket, before.entity, before.project, "upsertBucket.bucket")
 
     async def history(
