@@ -552,7 +552,8 @@ class ListRunsRequest(_message.Message):
     """
     order: _builtins.str
     """A column with a sign: `-created_at` (newest first, the default), `+summary.loss`, `+config.lr`. Runs without the
-    value come last both ways. A missing sign means descending.
+    value come last both ways. A missing sign means descending. Runs that slipped between two of the server's pages,
+    because others were deleted meanwhile, come at the very end.
     """
     page_size: _builtins.int
     """Largest number of runs; 0 means 50, more is cut to 1,000."""
