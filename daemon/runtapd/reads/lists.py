@@ -306,6 +306,7 @@ class RunLists:
     ) -> list[ShownRun | None]:
         """Returns the runs of these ids; None for one that is gone or could not be read."""
         held = await part.cache.by_ids(ids)
+        answer.uncached.difference_update(held)  # they have come back
         reread: dict[str, Held] = {}
         lost = [i for i in ids if i not in held and i not in answer.errors]
         if lost and wishes.cache_only:
