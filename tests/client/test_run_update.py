@@ -423,13 +423,13 @@ def test_numbers_json_lacks_go_there_and_back_and_are_no_change(
 
 def test_values_json_cannot_hold_are_named(daemon: ScriptedDaemon, run: runtap.Run) -> None:
     run.config["opt"]["thing"] = object()
-    with pytest.raises(InvalidRequestError, match=r"config\.opt\.thing is a object"):
+    with pytest.raises(InvalidRequestError, match=r"config\.opt\.thing is of type object"):
         run.update()
     run.config["opt"]["thing"] = numpy.zeros(33)
     with pytest.raises(ValueError, match="array of 33 elements"):
         run.update()
     run.config["opt"]["thing"] = pandas.NaT
-    with pytest.raises(InvalidRequestError, match=r"config\.opt\.thing is a NaTType"):
+    with pytest.raises(InvalidRequestError, match=r"config\.opt\.thing is of type NaTType"):
         run.update()
     for wrong in ("abc", None, 5, [1]):
         with pytest.raises(InvalidRequestError, match="tags is a list of strings"):

@@ -255,7 +255,8 @@ def test_readers_of_a_list_do_not_notice_that_it_is_pruned(world: World) -> None
 def test_a_reader_of_a_document_goes_on_when_it_is_pruned_unless_it_changed(
     world: World, changed: bool
 ) -> None:
-    text = json.dumps({f"k{i}": "x" * 1000 for i in range(20_000)})
+    # More than is ever on its way to a reader who has stopped.
+    text = json.dumps({f"k{i}": "x" * 1000 for i in range(60_000 if changed else 20_000)})
     world.server.add_run(ENTITY, PROJECT, "r1", summary=text)
     listed(world)
     eventually(lambda: kept(world) == 1, "all is written")
