@@ -35,7 +35,7 @@ from runtapd.watching import LagMeter, end_when_idle, end_when_replaced
 DAEMON_SERVICE = "runtap.v1.DaemonService"
 # Long enough for a call that was already on its way to be told DAEMON_DRAINING rather than find a closed socket.
 LAME_DUCK_S = 0.2
-_CUT_OFF_S = 0.5
+_TELLING_S, _CUT_OFF_S = 0.25, 0.5
 _WATCHDOG_AFTER_GRACE_S = 1.0
 _WATCHDOG_OF_CLOSING_S = 4.0
 Build = Callable[[Settings, Callable[[str], None]], Awaitable[Parts]]
@@ -200,5 +200,8 @@ async def _drain(server: Server, life: Life, ending: Ending) -> None:
     if open_tasks := life.tasks_in_use():
         await asyncio.wait(open_tasks, timeout=max(0.0, over_at - time.monotonic()))
     if cut_off := life.cut_off_open_calls():
-        log.warning("calls cut off", extra={"calls": cut_off})
+        log.warning("calls cut off", extra={"calls": len(cut_off)})
+        await asyncio.wait(
+            cut_off, timeout=_CUT_OFF_S
+        )  # the server's own end would overtake what they are told
     await server.stop(_CUT_OFF_S)

@@ -88,14 +88,15 @@ class Life:
         calls = self.ledger.open_calls()
         return [call.task for call in calls if call.task is not None and not call.passive]
 
-    def cut_off_open_calls(self) -> int:
-        """Ends every open call with DAEMON_DRAINING; returns how many there were."""
-        calls = self.ledger.open_calls()
-        for call in calls:
+    def cut_off_open_calls(self) -> list[asyncio.Task[object]]:
+        """Ends every open call with DAEMON_DRAINING; returns the tasks that are telling so."""
+        tasks = []
+        for call in self.ledger.open_calls():
             call.cut_off = True
             if call.task is not None:
                 call.task.cancel()
-        return len(calls)
+                tasks.append(call.task)
+        return tasks
 
 
 def draining_fault() -> Draining:
