@@ -121,8 +121,8 @@ def test_the_limit_is_kept_and_lists_longer_than_it_are_whole(
     world.add_runs(120, config={"x": "y" * 30_000})
     names = listed(world)
     assert len(names) == 120
-    eventually(lambda: on_disk(world) < MIB + MIB // 4, "the cache is within its limit")
-    assert kept(world) < 60
+    # Both at once: while runs are still being written either may hold for a moment.
+    eventually(lambda: kept(world) < 60 and on_disk(world) < MIB + MIB // 4, "the cache is within its limit")
     assert listed(world) == names
     world = restarted(world, start, {"RUNTAP_CACHE_LIMIT": "1M"})
     assert listed(world) == names, "runs that were dropped are read again"
