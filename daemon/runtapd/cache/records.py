@@ -107,7 +107,8 @@ class RecordCache:
     def absorb(self, runs: Iterable[RunData], *, sent_at: float, generation: int) -> list[Record]:
         """Keeps runs from an answer to a request sent at that time and generation; returns what is now held.
 
-        What was asked for before what is held is not taken over, nor is a run that an own write has changed since.
+        What was asked for before what is held is not taken over. What an own write may have changed since is, where
+        nothing better is held, and is marked: it `lacks_write`.
         """
         return self._taken([self._record(run, sent_at) for run in runs], generation)
 
