@@ -40,21 +40,21 @@ class ProjectService:
         entity = entity_name(request.entity, part.account.viewer.entity)
         purpose = keys.answer_key("projects", account=part.account.account_id, entity=entity)
         size = convert.page_size(request.page_size, DEFAULT_PAGE, LARGEST_PAGE)
-        spot = spots.opened(self._sealer, request.page_token, purpose, size)
-        found = await self._projects.page(
-            part,
-            entity,
-            cursor=spot.cursor,
-            first=spot.first,
-            wishes=spot.wishes(convert.wishes(request.options)),
-            wait=convert.wait(call, request.options),
+        wishes, wait = convert.wishes(request.options), convert.wait(call, request.options)
+        page = await spots.given(
+            self._sealer,
+            request.page_token,
+            purpose,
+            size,
+            lambda spot: self._projects.page(
+                part, entity, cursor=spot.cursor, first=spot.first, wishes=spot.wishes(wishes), wait=wait
+            ),
+            lambda project: _message(project, part.account.app_url),
         )
-        projects = [_message(project, part.account.app_url) for project in found.value.items[spot.skip :]]
-        given = spots.fitting(projects)
         return pb.ListProjectsResponse(
-            projects=projects[:given],
-            next_page_token=spots.sealed(self._sealer, spots.behind(spot, found, given), purpose),
-            freshness=convert.freshness(found.freshness),
+            projects=page.messages,
+            next_page_token=page.next_page_token,
+            freshness=convert.freshness(page.freshness),
         )
 
     async def GetProject(self, request: pb.GetProjectRequest, context: Context) -> pb.GetProjectResponse:

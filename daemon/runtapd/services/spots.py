@@ -5,18 +5,21 @@ Their lists are not kept whole, so a token holds the server's own cursor; `place
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
 from runtapd.cache.policy import Wishes
 from runtapd.faults import InvalidRequest
+from runtapd.model.freshness import Freshness
 from runtapd.paging import Sealer
 from runtapd.reads.small import Found
 from runtapd.upstream.api import Page
 
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 LARGEST_MESSAGE = 7 * 2**18
 """Bytes of items in one message, so that it stays below 2 MiB."""
 _KIND = "list_token"
@@ -39,6 +42,31 @@ class Spot:
     def wishes(self, wishes: Wishes) -> Wishes:
         """Returns what the caller wishes, for the rest of a list that it has begun."""
         return replace(wishes, not_before=max(wishes.not_before, self.not_before))
+
+
+@dataclass(frozen=True, slots=True)
+class Given(Generic[M]):
+    """What of a list one message gives."""
+
+    messages: Sequence[M]
+    next_page_token: str
+    freshness: Freshness
+
+
+async def given(
+    sealer: Sealer,
+    token: str,
+    purpose: str,
+    size: int,
+    read: Callable[[Spot], Awaitable[Found[Page[T]]]],
+    message: Callable[[T], M],
+) -> Given[M]:
+    """Goes on with the list of a token: reads the server's page there, and gives of it what fits."""
+    spot = opened(sealer, token, purpose, size)
+    found = await read(spot)
+    messages = [message(item) for item in found.value.items[spot.skip :]]
+    count = fitting(messages)
+    return Given(messages[:count], sealed(sealer, behind(spot, found, count), purpose), found.freshness)
 
 
 def opened(sealer: Sealer, token: str, purpose: str, size: int) -> Spot:

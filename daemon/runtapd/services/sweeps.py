@@ -58,21 +58,21 @@ class SweepService:
         project = convert.path_of_project(request.project, request.defaults, part.account)
         purpose = keys.answer_key("sweeps", account=part.account.account_id, project=str(project))
         size = convert.page_size(request.page_size, DEFAULT_PAGE, LARGEST_PAGE)
-        spot = spots.opened(self._sealer, request.page_token, purpose, size)
-        found = await self._sweeps.page(
-            part,
-            project,
-            cursor=spot.cursor,
-            first=spot.first,
-            wishes=spot.wishes(convert.wishes(request.options)),
-            wait=convert.wait(call, request.options),
+        wishes, wait = convert.wishes(request.options), convert.wait(call, request.options)
+        page = await spots.given(
+            self._sealer,
+            request.page_token,
+            purpose,
+            size,
+            lambda spot: self._sweeps.page(
+                part, project, cursor=spot.cursor, first=spot.first, wishes=spot.wishes(wishes), wait=wait
+            ),
+            lambda sweep: _message(sweep, part.account.app_url),
         )
-        sweeps = [_message(sweep, part.account.app_url) for sweep in found.value.items[spot.skip :]]
-        given = spots.fitting(sweeps)
         return pb.ListSweepsResponse(
-            sweeps=sweeps[:given],
-            next_page_token=spots.sealed(self._sealer, spots.behind(spot, found, given), purpose),
-            freshness=convert.freshness(found.freshness),
+            sweeps=page.messages,
+            next_page_token=page.next_page_token,
+            freshness=convert.freshness(page.freshness),
         )
 
     async def GetSweep(self, request: pb.GetSweepRequest, context: Context) -> pb.GetSweepResponse:
