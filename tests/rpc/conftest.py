@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.daemon import Daemon, start_daemon
 from tests.support.many_accounts import Office, PersonalUpstream, Seat, key_of
+from tests.support.scripted_world import World, make_world
+from tests.support.upstream import ScriptedUpstream
 
 StartDaemon = Callable[..., Daemon]
 _numbers = count()
@@ -91,3 +93,9 @@ def seat(office: Office) -> Seat:
 def server(office: Office) -> PersonalUpstream:
     """The server of that account."""
     return office.here
+
+
+@pytest.fixture
+def world(server: ScriptedUpstream, start: StartDaemon) -> World:
+    """A daemon in front of the module's own `server`, with one account."""
+    return make_world(server, start)

@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from runtap.v1 import accounts_pb2 as pb
 from runtap.v1 import accounts_pb2_grpc, common_pb2
 from tests.support.daemon import Daemon, check_clean
-from tests.support.scripted_world import DEADLINE_S, World, failing, login, make_world, options
+from tests.support.scripted_world import DEADLINE_S, World, failing, login, options
 from tests.support.upstream import ENTITY, KEY, ScriptedUpstream
 from tests.support.upstream_faults import Delay, Html, Status
 
@@ -25,11 +25,6 @@ def server() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream() as server:
         server.add_user(OTHER_KEY, "bob", "bobs")
         yield server
-
-
-@pytest.fixture
-def world(server: ScriptedUpstream, start: Callable[..., Daemon]) -> World:
-    return make_world(server, start)
 
 
 def sign_in(daemon: Daemon, **fields: Any) -> pb.LoginResponse:

@@ -40,11 +40,6 @@ def server() -> Iterator[ScriptedUpstream]:
         yield server
 
 
-@pytest.fixture
-def world(server: ScriptedUpstream, start: Callable[..., Daemon]) -> World:
-    return make_world(server, start)
-
-
 def daemon_stub(world: World) -> daemon_pb2_grpc.DaemonServiceStub:
     return daemon_pb2_grpc.DaemonServiceStub(world.channel())
 

@@ -13,7 +13,7 @@ import pytest
 
 from runtap.v1 import history_pb2 as pb
 from tests.support.daemon import Daemon, eventually
-from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, login, make_world, options
+from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, login, options
 from tests.support.upstream import ENTITY, ScriptedUpstream
 from tests.support.upstream_faults import CutShort, Delay, Refuse, Status
 
@@ -27,11 +27,6 @@ def server() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream() as server:
         server.add_run(ENTITY, PROJECT, "r1")
         yield server
-
-
-@pytest.fixture
-def world(server: ScriptedUpstream, start: Callable[..., Daemon]) -> World:
-    return make_world(server, start)
 
 
 def read(world: World, account: str | None = None, **fields: Any) -> list[pb.ReadHistoryResponse]:

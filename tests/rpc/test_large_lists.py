@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ import pytest
 
 import runtap
 from runtap.v1 import runs_pb2
-from tests.support.daemon import Daemon
-from tests.support.scripted_world import PROJECT, World, make_world
+from tests.support.scripted_world import PROJECT, World
 from tests.support.upstream import ENTITY, KEY, ScriptedUpstream
 
 BINS = 800_000
@@ -52,11 +51,6 @@ class LargeUpstream(ScriptedUpstream):
 def server() -> Iterator[LargeUpstream]:
     with LargeUpstream() as server:
         yield server
-
-
-@pytest.fixture
-def world(server: LargeUpstream, start: Callable[..., Daemon]) -> World:
-    return make_world(server, start)
 
 
 def peak(world: World) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -12,8 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from runtap.v1 import common_pb2, daemon_pb2, daemon_pb2_grpc, projects_pb2, projects_pb2_grpc
-from tests.support.daemon import Daemon, eventually
-from tests.support.scripted_world import DEADLINE_S, World, failing, make_world, options
+from tests.support.daemon import eventually
+from tests.support.scripted_world import DEADLINE_S, World, failing, options
 from tests.support.upstream import ENTITY
 from tests.support.upstream_faults import Status
 from tests.support.upstream_sweeps import SweepingUpstream
@@ -26,11 +26,6 @@ UPSTREAM = common_pb2.FRESHNESS_SOURCE_UPSTREAM
 def server() -> Iterator[SweepingUpstream]:
     with SweepingUpstream() as server:
         yield server
-
-
-@pytest.fixture
-def world(server: SweepingUpstream, start: Callable[..., Daemon]) -> World:
-    return make_world(server, start)
 
 
 def stub(world: World) -> projects_pb2_grpc.ProjectServiceStub:

@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from runtap.v1 import common_pb2, daemon_pb2, daemon_pb2_grpc, runs_pb2
 from tests.support.daemon import Daemon, eventually
-from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, login, make_world, options
+from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, login, options
 from tests.support.upstream import ENTITY, KEY, ScriptedUpstream
 from tests.support.upstream_faults import Delay, Drip, Html, Refuse, ResetInside, Status
 
@@ -32,11 +32,6 @@ OTHER_KEY = "canary0scripted0key0of0the0other0user0000"
 def server() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream() as server:
         yield server
-
-
-@pytest.fixture
-def world(server: ScriptedUpstream, start: Callable[..., Daemon]) -> World:
-    return make_world(server, start)
 
 
 def ids(pages: Any) -> list[str]:

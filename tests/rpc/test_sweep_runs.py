@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -12,8 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from runtap.v1 import sweeps_pb2, sweeps_pb2_grpc
-from tests.support.daemon import Daemon
-from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, make_world, options
+from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, options
 from tests.support.upstream import ENTITY
 from tests.support.upstream_faults import Status
 from tests.support.upstream_sweeps import SweepingUpstream
@@ -28,11 +27,6 @@ NAN = float("nan")
 def server() -> Iterator[SweepingUpstream]:
     with SweepingUpstream() as server:
         yield server
-
-
-@pytest.fixture
-def world(server: SweepingUpstream, start: Callable[..., Daemon]) -> World:
-    return make_world(server, start)
 
 
 def stub(world: World) -> sweeps_pb2_grpc.SweepServiceStub:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -11,8 +11,8 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from runtap.v1 import common_pb2, sweeps_pb2, sweeps_pb2_grpc
-from tests.support.daemon import Daemon, eventually
-from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, make_world, options
+from tests.support.daemon import eventually
+from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, options
 from tests.support.upstream import ENTITY
 from tests.support.upstream_faults import Html, Status
 from tests.support.upstream_sweeps import SweepingUpstream
@@ -27,11 +27,6 @@ PATH = f"{ENTITY}/{PROJECT}/s1"
 def server() -> Iterator[SweepingUpstream]:
     with SweepingUpstream() as server:
         yield server
-
-
-@pytest.fixture
-def world(server: SweepingUpstream, start: Callable[..., Daemon]) -> World:
-    return make_world(server, start)
 
 
 def stub(world: World) -> sweeps_pb2_grpc.SweepServiceStub:
