@@ -46,15 +46,23 @@ def test_import_runtap_imports_next_to_nothing() -> None:
     assert python(script) == "[]"
 
 
-def test_the_classes_import_no_stub_and_no_heavy_library() -> None:
+def test_the_classes_import_grpc_and_stubs_but_nothing_heavier() -> None:
     script = f"""
 import runtap
 for name in runtap.__all__: getattr(runtap, name)
 import runtap.apis.public
-loaded = [name for name in {HEAVY} if name in sys.modules]
-print(loaded, [name for name in sys.modules if name.startswith("runtap.v1")])
+print([name for name in {HEAVY} if name in sys.modules])
 """
-    assert python(script) == "[] []"
+    assert python(script) == "['grpc', 'google']"
+
+
+def test_the_first_call_of_a_script_imports_no_stub() -> None:
+    script = """
+import runtap
+runtap.Api
+print(all(f"runtap.v1.{name}_pb2_grpc" in sys.modules for name in ("accounts", "daemon", "runs")))
+"""
+    assert python(script) == "True"
 
 
 def test_the_version_is_that_of_the_package() -> None:

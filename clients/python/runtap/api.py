@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from runtap.cautions import caution
 from runtap.errors import InvalidRequestError
@@ -16,10 +16,14 @@ from runtap.runs import Query, Runs
 from runtap.session import Session
 from runtap.sweep_objects import Sweep
 from runtap.sweep_objects import read as read_sweep
+from runtap.v1 import (
+    accounts_pb2_grpc,  # noqa: F401  with the next two, what every script calls: imported here, not by its first call
+    daemon_pb2_grpc,  # noqa: F401
+    projects_pb2,
+    runs_pb2,
+    runs_pb2_grpc,  # noqa: F401
+)
 from runtap.values import check_text, json_text, parsed, plain
-
-if TYPE_CHECKING:
-    from runtap.v1 import projects_pb2, runs_pb2
 
 AnyPath = str | Sequence[str]
 _ADDRESS = re.compile(r"^\s*\w+://[^/]*|[?#].*$")
@@ -146,8 +150,6 @@ class Api:
             RunNotFoundError: when there is no such run, or it is not shown to this account. InvalidRequestError: (a
             ValueError) when the path is none. CommError: when it cannot be read.
         """
-        from runtap.v1 import runs_pb2
-
         wanted = _joined(path) or self._run
         if not wanted:
             raise _refused(
@@ -229,8 +231,6 @@ class Api:
             NotFoundError: when there is no such project, or it is not shown to this account. InvalidRequestError: (a
             ValueError) when the name is none. CommError: when it cannot be read.
         """
-        from runtap.v1 import projects_pb2
-
         check_text(name, "name")
         defaults = self._session.defaults()
         if entity:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from runtap.errors import InvalidRequestError
 from runtap.run_object import Run
 from runtap.spellings import snake
+from runtap.v1 import sweeps_pb2
 from runtap.values import check_text
 
 if TYPE_CHECKING:
     from runtap.session import Session
-    from runtap.v1 import sweeps_pb2
 
 _COLUMNS = frozenset(
     ("name", "display_name", "state", "created_at", "heartbeat_at", "updated_at", "duration", "group", "job_type",
@@ -35,8 +35,6 @@ class BestRun:
 
 def best(session: Session, path: str, order: str, pick: str) -> BestRun:
     """Asks for the best run of a sweep; see `Sweep.best_run`."""
-    from runtap.v1 import sweeps_pb2
-
     check_text(order, "order")
     if pick not in ("last", "min", "max"):
         message = f'pick is "last", "min" or "max", not {pick!r}'

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from runtap import edits
 from runtap.cautions import caution
 from runtap.errors import CommError
+from runtap.v1 import runs_pb2
 from runtap.values import parsed
 
 if TYPE_CHECKING:
     from runtap.session import Session
-    from runtap.v1 import runs_pb2
 
 INTERNAL_KEYS = ("_wandb", "wandb_version")
 """Keys of a config that belong to the logger, not to the user."""
@@ -117,8 +117,6 @@ def _changes(base: dict[str, Any], held: dict[str, Any], name: str) -> list[edit
 
 
 def _read_document(session: Session, path: str, document: int) -> str:
-    from runtap.v1 import runs_pb2
-
     request = runs_pb2.ReadDocumentRequest(
         path=path, document=runs_pb2.Document.ValueType(document), options=session.options()
     )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from runtap.v1 import runs_pb2
+from runtap.v1 import runs_pb2
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from runtap import row_groups
 from runtap.cautions import caution
 from runtap.history import STREAMS, UnknownKeyWarning, checked_keys, checked_number, refused
 from runtap.row_groups import RowGroup
+from runtap.v1 import history_pb2
 from runtap.values import check_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from runtap.session import Session
-    from runtap.v1 import history_pb2
 
 EVERYWHERE = ("_step", "_runtime", "_timestamp")
 DEFAULT_SAMPLES = 500
@@ -115,8 +115,6 @@ def _read(session: Session, path: str, wanted: Wanted) -> list[RowGroup]:
 
 
 def _request(session: Session, path: str, wanted: Wanted) -> history_pb2.ReadHistoryRequest:
-    from runtap.v1 import history_pb2
-
     # Outer in any case: the columns that only accompany the keys must not decide about rows, and here they do not.
     return history_pb2.ReadHistoryRequest(
         path=path,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from runtap.v1 import common_pb2
+from runtap.v1 import common_pb2
 
 
 @dataclass(frozen=True)

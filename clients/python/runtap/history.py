@@ -9,11 +9,11 @@ from runtap import row_groups
 from runtap.cautions import caution
 from runtap.errors import InvalidRequestError
 from runtap.row_groups import HistoryRow
+from runtap.v1 import history_pb2
 from runtap.values import check_text
 
 if TYPE_CHECKING:
     from runtap.session import Session
-    from runtap.v1 import history_pb2
 
 STREAMS = {"default": 1, "events": 2, "system": 2}
 """`HistoryStream` of history.proto by the names of the wandb SDK; written out so that this module needs no stub."""
@@ -70,8 +70,6 @@ class HistoryScan(Iterable[HistoryRow]):
         return f"<HistoryScan of {self._path}>"
 
     def _request(self) -> history_pb2.ReadHistoryRequest:
-        from runtap.v1 import history_pb2
-
         return history_pb2.ReadHistoryRequest(
             path=self._path,
             keys=self._keys,

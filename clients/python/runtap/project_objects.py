@@ -12,10 +12,10 @@ from runtap.paged import Paged
 from runtap.run_attributes import Path
 from runtap.spellings import BothSpellings
 from runtap.sweep_objects import Sweeps
+from runtap.v1 import projects_pb2
 
 if TYPE_CHECKING:
     from runtap.session import Session
-    from runtap.v1 import projects_pb2
 
 
 class Project(BothSpellings):
@@ -124,8 +124,6 @@ class Projects(Paged[Project]):
         return f"<Projects {self.entity}>"
 
     def _page(self, token: str) -> tuple[list[Project], str, Freshness]:
-        from runtap.v1 import projects_pb2
-
         request = projects_pb2.ListProjectsRequest(
             entity=self.entity,
             page_size=self._per_page,

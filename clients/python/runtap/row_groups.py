@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from runtap.cautions import caution
 from runtap.errors import DaemonError
+from runtap.v1 import history_pb2
 from runtap.values import parsed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from runtap.session import Session
-    from runtap.v1 import history_pb2
 
 METRICS = 1
 """`HISTORY_STREAM_METRICS` of history.proto; written out so that this module needs no stub."""

@@ -15,11 +15,11 @@ from runtap.documents import INTERNAL_KEYS, Documents, unwrapped
 from runtap.errors import InvalidRequestError
 from runtap.freshness import Freshness
 from runtap.spellings import BothSpellings
+from runtap.v1 import runs_pb2
 from runtap.values import check_text, json_text, plain
 
 if TYPE_CHECKING:
     from runtap.session import Session
-    from runtap.v1 import runs_pb2
 
 
 class Path(list[str]):

@@ -18,13 +18,13 @@ from runtap.errors import CommError
 from runtap.freshness import Freshness
 from runtap.run_attributes import RunAttributes, RunPath, User
 from runtap.run_summary import Summary
+from runtap.v1 import runs_pb2
 from runtap.values import plain
 
 if TYPE_CHECKING:
     from runtap.history import HistoryScan
     from runtap.session import Session
     from runtap.sweep_objects import Sweep
-    from runtap.v1 import runs_pb2
 
 __all__ = ["Run", "RunPath", "User"]
 
@@ -84,8 +84,6 @@ class Run(RunAttributes):
         Raises:
             RunNotFoundError: when it is gone. CommError: when it cannot be read.
         """
-        from runtap.v1 import runs_pb2
-
         request = runs_pb2.GetRunRequest(path=self._message.path, options=self._session.options(force=force))
         answer: runs_pb2.GetRunResponse = self._session.call("runs.GetRun", request)
         self._adopt(answer.run, writes.Change())

@@ -17,11 +17,11 @@ from runtap.cautions import caution
 from runtap.errors import CommError, Fault, IncompleteError, from_fault
 from runtap.freshness import Freshness, older
 from runtap.run_object import Run
+from runtap.v1 import common_pb2, runs_pb2, sweeps_pb2
 
 if TYPE_CHECKING:
     from runtap.explanation import Explanation
     from runtap.session import Session
-    from runtap.v1 import runs_pb2, sweeps_pb2
 
 LARGEST_PAGE = 1000
 """What is asked for once a second page is wanted; the first is left to the daemon (50)."""
@@ -168,7 +168,6 @@ class Runs(Sequence[Run]):
     def explain(self) -> Explanation:
         """How the filter and the order were understood, and what of them goes to the server. Reads no runs."""
         from runtap.explanation import from_message
-        from runtap.v1 import runs_pb2
 
         request = runs_pb2.ExplainQueryRequest(
             project=self._query.project,
@@ -239,8 +238,6 @@ class Runs(Sequence[Run]):
         return answer if self._may_look_ahead else None
 
     def _look_ahead(self) -> None:
-        from runtap.v1 import common_pb2
-
         method, request = self._request()
         request.options.CopyFrom(common_pb2.ReadOptions(cache_only=True))
         self._ahead = Ahead(self._session, method, request)
@@ -252,8 +249,6 @@ class Runs(Sequence[Run]):
         return "runs.ListRuns", self._request_of_project()
 
     def _request_of_project(self) -> runs_pb2.ListRunsRequest:
-        from runtap.v1 import runs_pb2
-
         return runs_pb2.ListRunsRequest(
             project=self._query.project,
             defaults=self._session.defaults(),
@@ -265,8 +260,6 @@ class Runs(Sequence[Run]):
         )
 
     def _request_of_sweep(self) -> sweeps_pb2.ListSweepRunsRequest:
-        from runtap.v1 import sweeps_pb2
-
         return sweeps_pb2.ListSweepRunsRequest(
             path=self._query.sweep,
             order=self._query.order,

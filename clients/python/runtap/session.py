@@ -19,11 +19,10 @@ from runtap.cautions import caution
 from runtap.environment import CallerEnvironment, caller_environment, http_timeout
 from runtap.errors import AuthenticationError, CommError, InvalidRequestError, StaleWarning
 from runtap.freshness import Freshness, from_message
+from runtap.v1 import accounts_pb2, common_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
-
-    from runtap.v1 import accounts_pb2, common_pb2
 
 DEFAULT_TIMEOUT_S = 60.0
 LONGEST_S = 1e9
@@ -84,16 +83,12 @@ class Session:
 
     def defaults(self) -> common_pb2.PathDefaults:
         """What completes paths."""
-        from runtap.v1 import common_pb2
-
         return common_pb2.PathDefaults(
             entity=self.entity or self.default_entity, project=self.project or self.default_project
         )
 
     def options(self, *, force: bool = False, no_cache: bool = False) -> common_pb2.ReadOptions:
         """How old an answer may be; `force` asks the server in any case, unless this session is offline."""
-        from runtap.v1 import common_pb2
-
         options = common_pb2.ReadOptions(allow_stale_on_error=self._stale_ok)
         if self._offline:
             options.cache_only = True
@@ -145,8 +140,6 @@ class Session:
         return freshness
 
     def _login(self) -> accounts_pb2.LoginResponse:
-        from runtap.v1 import accounts_pb2
-
         surroundings = self._environment or caller_environment()
         request = accounts_pb2.LoginRequest(
             base_url=self._wanted_url or self.base_url,  # "local" finds a key that its URL does not

@@ -16,11 +16,11 @@ from runtap.run_attributes import Path
 from runtap.run_object import Run
 from runtap.runs import Query, Runs
 from runtap.spellings import BothSpellings
+from runtap.v1 import sweeps_pb2
 from runtap.values import json_text
 
 if TYPE_CHECKING:
     from runtap.session import Session
-    from runtap.v1 import sweeps_pb2
 
 
 class Sweep(BothSpellings):
@@ -224,8 +224,6 @@ class Sweeps(Paged[Sweep]):
         return f"<Sweeps {self.project}>"
 
     def _page(self, token: str) -> tuple[list[Sweep], str, Freshness]:
-        from runtap.v1 import sweeps_pb2
-
         request = sweeps_pb2.ListSweepsRequest(
             project=self.project,
             page_size=self._per_page,
@@ -240,8 +238,6 @@ class Sweeps(Paged[Sweep]):
 
 def read(session: Session, path: str, *, force: bool = False) -> tuple[sweeps_pb2.Sweep, Freshness]:
     """Reads one sweep; see `Api.sweep`."""
-    from runtap.v1 import sweeps_pb2
-
     request = sweeps_pb2.GetSweepRequest(
         path=path, defaults=session.defaults(), options=session.options(force=force)
     )

