@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import json
 import math
+from enum import Enum
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtap.v1 import history_pb2 as pb
-from runtapd.history.columns import ColumnData, Kind, columns_of
-from runtapd.history.encode import arrow_ipc
+from runtapd.history.choose import portions
+from runtapd.history.columns import rows_of
+from runtapd.history.encode import from_ipc, to_ipc
 from runtapd.history.rows import Row
+from runtapd.history.table import Column, joined
 from runtapd.model import jsontext
-from runtapd.reads.histories import portion
-from runtapd.services.history import column_batch
+from runtapd.services.typed_columns import column_batch
+from tests.support.history_rows import plain_rows
 
 MISSING = "missing"  # as a cell of the tests below; no value of theirs
 
 
-def column(*values: Any) -> ColumnData:
+class Kind(Enum):
+    INT64 = "int64"
+    DOUBLE = "double"
+    BOOL = "bool"
+    STRING = "string"
+    JSON = "json"
+
+
+def column(*values: Any) -> Column:
     rows = [{"_step": i} | ({} if value is MISSING else {"k": value}) for i, value in enumerate(values)]
-    return next(column for column in columns_of(rows) if column.key == "k")
+    return rows_of(rows).columns["k"]
+
+
+def kind_of(column: Column) -> Kind:
+    return Kind.JSON if column.json else Kind(str(column.values.type))
 
 
 @pytest.mark.parametrize(
@@ -53,20 +70,22 @@ def column(*values: Any) -> ColumnData:
 )
 def test_types(values: list[Any], kind: Kind, cells: list[Any]) -> None:
     found = column(*values)
-    assert (found.kind, repr(found.values)) == (kind, repr(cells))
+    assert (kind_of(found), repr(found.values.to_pylist())) == (kind, repr(cells))
 
 
 def test_missing_null_and_nan_are_three_things() -> None:
     found = column(1.5, None, MISSING, math.nan, "NaN")
-    assert (found.nulls, found.missing()) == ([1], [2])
-    assert [i for i, value in enumerate(found.values) if value is not None and math.isnan(value)] == [3, 4]
+    assert found.nulls is not None and found.nulls.tolist() == [1]
+    assert found.present().tolist() == [True, True, False, True, True]
+    assert [
+        i for i, value in enumerate(found.values.to_pylist()) if value is not None and math.isnan(value)
+    ] == [3, 4]
 
 
 def test_the_order_of_columns() -> None:
     rows: list[Row] = [{"b": 1, "_timestamp": 1, "_step": 0}, {"_runtime": 2, "a": 1, "_step": 1}]
-    assert [c.key for c in columns_of(rows)] == ["_step", "b", "a", "_runtime", "_timestamp"]
-    assert [c.key for c in columns_of(rows, ["a"])] == ["_step", "a", "b", "_runtime", "_timestamp"]
-    assert columns_of([{}, {}]) == []
+    assert list(rows_of(rows).columns) == ["_step", "b", "a", "_runtime", "_timestamp"]
+    assert rows_of([{}, {}]).columns == {}
 
 
 VALUES = (
@@ -135,17 +154,33 @@ def _bit(bits: bytes, i: int, *, empty: bool) -> bool:
 @settings(max_examples=150, deadline=None)
 def test_every_cell_survives_both_formats(rows: list[Row]) -> None:
     rows = [row | {"_step": i} for i, row in enumerate(rows)]
-    columns = columns_of(rows)
-    for read in (from_arrow(arrow_ipc(columns)), from_messages(column_batch(columns))):
+    table = rows_of(rows)
+    for read in (from_arrow(to_ipc(table)), from_messages(column_batch(table)), plain_rows(table)):
         assert expected(read) == expected(rows)
+
+
+@given(ROWS, st.data())
+@settings(max_examples=300, deadline=None)
+def test_every_cell_survives_the_disk_and_being_cut_and_put_together(
+    rows: list[Row], data: st.DataObject
+) -> None:
+    rows = [row | {"_step": i} for i, row in enumerate(rows)]
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(rows)))) | {0, len(rows)})
+    pieces = [rows_of(rows[begin:end]) for begin, end in pairwise(cuts)]
+    whole = joined([from_ipc(to_ipc(piece, compressed=True)) for piece in pieces])
+    sliced = [from_ipc(to_ipc(whole.slice(begin, end), compressed=True)) for begin, end in pairwise(cuts)]
+    assert expected([row for part in sliced for row in plain_rows(part)]) == expected(rows)
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))))
+    kept = [row for row, keep in zip(rows, mask, strict=True) if keep]
+    assert expected(plain_rows(whole.filter(mask))) == expected(kept)
 
 
 def sizes(rows: list[Row]) -> list[int]:
     found = []
-    for group in portion(rows, ()):
-        for columns in group:
-            assert columns[0].key == "_step"
-            found.append(max(len(arrow_ipc(columns)), column_batch(columns).ByteSize()))
+    for group in portions(rows_of(rows)):
+        for part in group:
+            assert next(iter(part.columns)) == "_step"
+            found.append(max(len(to_ipc(part)), column_batch(part).ByteSize()))
     return found
 
 
@@ -165,7 +200,7 @@ def sizes(rows: list[Row]) -> list[int]:
 )  # fmt: skip
 def test_no_message_passes_two_mebibytes(rows: list[Row]) -> None:
     assert max(sizes(rows)) < 2 * 2**20
-    total = sum(group[0][0].values != [] and len(group[0][0].values) for group in portion(rows, ()))
+    total = sum(group[0].length for group in portions(rows_of(rows)))
     assert total == len(rows)
 
 
@@ -174,12 +209,12 @@ def test_a_single_huge_value_goes_alone_with_its_step() -> None:
         {"_step": 0, "small": 1, "huge": "x" * 5_000_000, "other": 2},
         {"_step": 1, "small": 3},
     ]
-    groups = portion(rows, ())
-    assert [[[c.key for c in columns] for columns in group] for group in groups] == [
+    groups = portions(rows_of(rows))
+    assert [[list(part.columns) for part in group] for group in groups] == [
         [["_step", "small"], ["_step", "huge"], ["_step", "other"]],
         [["_step", "small"]],
     ]
 
 
 def test_rows_without_any_key_are_no_portion() -> None:
-    assert portion([], ()) == [] == portion([{}, {}], ())
+    assert portions(rows_of([])) == [] == portions(rows_of([{}, {}]))

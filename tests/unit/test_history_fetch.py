@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from runtapd.faults import InvalidAnswer
 from runtapd.history import fetch
-from runtapd.history.rows import Row, choose, parse_rows
+from runtapd.history.columns import parse_rows
+from runtapd.history.rows import Row
 from runtapd.model import encode
 from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
 from runtapd.reads.histories import Batch, HistoryQuery, Position, _Reader
 from runtapd.upstream.api import Wait
+from tests.support.history_rows import plain_rows
 from tests.support.runs import make_run
 
 PATH = RunPath("team", "vision", "r1")
@@ -61,7 +63,7 @@ class Server:
                 page_rows=page_rows,
                 waits=lambda: Wait(0.0),
             )
-            return [row async for page, _ in pages for row in page]
+            return [row async for page, _ in pages for row in plain_rows(page)]
 
         return asyncio.run(all_rows())
 
@@ -140,24 +142,9 @@ def test_rows_that_are_none_are_an_invalid_answer(text: str) -> None:
 
 def test_rows_as_servers_write_them() -> None:
     texts = ['{"_step": 2.0, "a": NaN}', '{"_step": 1, "n": 123456789012345678901}', '{"_step": null}']
-    rows = asyncio.run(parse_rows(texts))
+    rows = plain_rows(asyncio.run(parse_rows(texts)))
     assert [row.get("_step") for row in rows] == [None, 1, 2]
     assert rows[1]["n"] == 123456789012345678901
-
-
-def test_choosing_keys() -> None:
-    rows: list[Row] = [
-        {"_step": 0, "a": 1, "b": None},
-        {"_step": 1, "a": {"x": 1}, "a.x": 2},
-        {"_step": 2, "a": {"x": 3}},
-        {"_step": 3, "c": 1},
-    ]
-    assert choose(rows, ["a", "b"], inner=True, always=["_step"]) == [{"_step": 0, "a": 1, "b": None}]
-    assert choose(rows, ["b", "c"], inner=False, always=["_step"]) == [
-        {"_step": 0, "b": None},
-        {"_step": 3, "c": 1},
-    ]
-    assert choose(rows, ["a.x"], inner=True, always=[]) == [{"a.x": 2}, {"a.x": 3}]
 
 
 class _Part:
@@ -191,9 +178,7 @@ def batches(server: Server, query: HistoryQuery, resume: Position | None = None,
 
 
 def cells(found: list[Batch], key: str) -> list[Any]:
-    return [
-        value for batch in found for column in batch.columns if column.key == key for value in column.values
-    ]
+    return [row.get(key) for batch in found if key in batch.rows.columns for row in plain_rows(batch.rows)]
 
 
 def test_the_end_says_how_much_there_was() -> None:
@@ -201,7 +186,7 @@ def test_the_end_says_how_much_there_was() -> None:
     found = batches(server, HistoryQuery(PATH))
     assert cells(found, "_step") == list(range(2500))
     end = found[-1]
-    assert (end.rows, end.done, end.total, end.exact, end.unknown_keys) == (0, 2500, 2500, True, ())
+    assert (end.rows.length, end.done, end.total, end.exact, end.unknown_keys) == (0, 2500, 2500, True, ())
     assert [batch.total for batch in found] == [2500] * len(found)
 
 
@@ -257,7 +242,7 @@ def test_without_a_last_step_the_rows_are_found_all_the_same(lines: int | None) 
 def test_nothing_was_logged() -> None:
     server = Server([])
     found = batches(server, HistoryQuery(PATH, keys=("a",)))
-    assert [batch.rows for batch in found] == [0] and not server.asked
+    assert [batch.rows.length for batch in found] == [0] and not server.asked
     assert found[0].unknown_keys == ("a",)
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from runtapd.history.rows import Row, parse_rows
+from runtapd.history.columns import parse_rows
+from runtapd.history.table import Rows
 from runtapd.model.paths import RunPath
 from runtapd.upstream.api import Upstream, Waits
 
@@ -76,18 +77,18 @@ async def steps(
     line_count: int | None,
     page_rows: int,
     waits: Waits,
-) -> AsyncIterator[tuple[list[Row], int]]:
+) -> AsyncIterator[tuple[Rows, int]]:
     """Yields the rows with begin <= _step < end in order, each page with the step behind it."""
     window = Window.first(begin, end, line_count, page_rows)
     while begin < end:
         stop = min(end, begin + window.steps)
         samples = max(2, window.rows)  # of one row alone, nobody could say whether it was all
         texts = await upstream.history(path, min_step=begin, max_step=stop, samples=samples, wait=waits())
-        rows = [row for row in await parse_rows(texts) if begin <= row.get("_step", begin) < stop]
+        rows = (await parse_rows(texts)).between(begin, stop)
         count, size, asked = len(texts), sum(map(len, texts)), stop - begin
         del texts
         if count >= samples and asked > 1:
-            window = window.narrower(asked, [row.get("_step", begin) - begin for row in rows])
+            window = window.narrower(asked, (rows.steps - begin).tolist() if rows.length else [])
             continue
         if count >= samples and samples < MOST_ROWS_OF_A_STEP:
             window = Window(1, samples * 10)
@@ -99,7 +100,7 @@ async def steps(
             window = window.with_rows_of(size // count, page_rows)
 
 
-async def system(upstream: Upstream, path: RunPath, *, waits: Waits) -> tuple[list[Row], bool]:
+async def system(upstream: Upstream, path: RunPath, *, waits: Waits) -> tuple[Rows, bool]:
     """Returns the rows of system metrics, and whether they are all there are."""
     texts = await upstream.events(path, samples=SYSTEM_ROWS, wait=waits())
     return await parse_rows(texts), len(texts) < SYSTEM_ROWS

@@ -147,10 +147,10 @@ class BestRuns:
             async for batch in self._histories.read(
                 question.part, query, None, question.wishes, question.waits
             ):
-                for column in batch.columns:
-                    if column.key == key:
-                        there = [number for value in column.values if (number := _number(value)) is not None]
-                        found = choose(there if found is None else [found, *there], default=found)
+                if (column := batch.rows.columns.get(key)) is not None:
+                    cells = column.values.to_pylist()
+                    there = [number for cell in cells if (number := _number(cell)) is not None]
+                    found = choose(there if found is None else [found, *there], default=found)
         return found
 
 

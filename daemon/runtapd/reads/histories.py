@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 
 from runtapd import faults
 from runtapd.cache.policy import LIVE_STATES, Wishes
 from runtapd.history import fetch
-from runtapd.history.columns import ColumnData, Kind, columns_of
-from runtapd.history.rows import Row, choose
+from runtapd.history.choose import Choice, portions
+from runtapd.history.table import CLOCK, NONE, STEP, Rows, joined
 from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
 from runtapd.model.run import Record
@@ -18,11 +18,8 @@ from runtapd.reads.partitions import Partition
 from runtapd.reads.runs import RunReads
 from runtapd.upstream.api import Waits
 
-LARGEST_BATCH = 3 * 2**19
-"""Bytes of cells, roughly, that one message may carry."""
 TRUSTED_S = 10.0
 """How long it is believed that a run that has ended has logged nothing more."""
-_ALWAYS = ("_step", "_runtime", "_timestamp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +57,7 @@ class Position:
 class Batch:
     """A portion of rows as columns, or the end of the stream."""
 
-    columns: list[ColumnData] = field(default_factory=list)
-    rows: int = 0
+    rows: Rows = NONE
     total: int | None = None
     done: int = 0
     group: int = 0
@@ -129,13 +125,13 @@ class _Reader:
             self.done, self.seen, self.group = resume.rows_done, resume.rows_seen, resume.groups
             self.missing = {self.query.keys[i] for i in resume.missing}
         async for rows, next_step in self._pages(resume):
-            self.missing -= {key for key in self.missing if any(key in row for row in rows)}
-            portions = await asyncio.to_thread(portion, rows, self.query.keys)
-            portions.reverse()
-            while portions:
-                columns = portions.pop()
-                self.done += len(columns[0][0].values)
-                for batch in self._group(columns, None if portions else next_step):
+            self.missing -= rows.columns.keys()
+            groups = await asyncio.to_thread(portions, rows)
+            groups.reverse()
+            while groups:
+                sets = groups.pop()
+                self.done += sets[0].length
+                for batch in self._group(sets, None if groups else next_step):
                     yield batch
         if self.whole and self.lines is not None and self.seen < self.lines:
             self.exact = False  # the server counts more rows than it was ready to give
@@ -148,21 +144,20 @@ class _Reader:
             freshness=self.freshness,
         )
 
-    def _group(self, columns: list[list[ColumnData]], next_step: int | None) -> list[Batch]:
+    def _group(self, sets: list[Rows], next_step: int | None) -> list[Batch]:
         """Makes the messages of one row group; only the last of a page can be resumed behind."""
         group, self.group = self.group, self.group + 1
         batches = [
             Batch(
-                part,
-                rows=len(part[0].values),
+                rows,
                 total=self.total,
                 done=self.done,
                 group=group,
-                group_end=i == len(columns) - 1,
+                group_end=i == len(sets) - 1,
                 exact=self.exact,
                 freshness=self.freshness,
             )
-            for i, part in enumerate(columns)
+            for i, rows in enumerate(sets)
         ]
         if next_step is not None:
             batches[-1].resume = Position(
@@ -176,12 +171,13 @@ class _Reader:
             )
         return batches
 
-    async def _pages(self, resume: Position | None) -> AsyncIterator[tuple[list[Row], int | None]]:
+    async def _pages(self, resume: Position | None) -> AsyncIterator[tuple[Rows, int | None]]:
         """Yields chosen rows by page, with the step behind each page where the stream can be resumed there."""
         query = self.query
         if query.system:
             rows, self.exact = await fetch.system(self.part.upstream, query.path, waits=self.waits)
-            yield self._chosen(rows)[-query.last_rows :], None
+            chosen = await asyncio.to_thread(self._chosen, rows)
+            yield _last(chosen, query.last_rows), None
             return
         begin = resume.next_step if resume else query.min_step or 0
         end = self._end()
@@ -189,8 +185,8 @@ class _Reader:
             yield await self._tail(begin, end), None
             return
         async for rows, behind in self._steps(begin, end):
-            self.seen += len(rows)
-            if chosen := self._chosen(rows):
+            self.seen += rows.length
+            if (chosen := await asyncio.to_thread(self._chosen, rows)).length:
                 yield chosen, behind
             if self._all_seen():
                 return
@@ -213,7 +209,7 @@ class _Reader:
             and self.seen >= self.lines
         )
 
-    async def _tail(self, begin: int, end: int) -> list[Row]:
+    async def _tail(self, begin: int, end: int) -> Rows:
         """Returns the last rows of a range, looking back twice as far until there are enough."""
         # As dense as the rows are in all, and a little more.
         width = max(
@@ -221,12 +217,12 @@ class _Reader:
         )
         while True:
             start = max(begin, end - width)
-            rows = [row async for page, _ in self._steps(start, end) for row in self._chosen(page)]
-            if len(rows) >= self.query.last_rows or start == begin:
-                return rows[-self.query.last_rows :]
+            pages = [await asyncio.to_thread(self._chosen, page) async for page, _ in self._steps(start, end)]
+            if sum(page.length for page in pages) >= self.query.last_rows or start == begin:
+                return _last(await asyncio.to_thread(joined, pages), self.query.last_rows)
             width *= 4
 
-    def _steps(self, begin: int, end: int) -> AsyncIterator[tuple[list[Row], int]]:
+    def _steps(self, begin: int, end: int) -> AsyncIterator[tuple[Rows, int]]:
         lines = self.lines
         if lines and self.record.last_step:
             lines = max(1, lines * (end - begin) // (self.record.last_step + 1))
@@ -240,11 +236,13 @@ class _Reader:
             waits=self.waits,
         )
 
-    def _chosen(self, rows: list[Row]) -> list[Row]:
-        if not self.query.keys:
-            return rows
-        always = _ALWAYS if self.query.system else ("_step",)
-        return choose(rows, self.query.keys, inner=self.query.inner, always=always)
+    def _chosen(self, rows: Rows) -> Rows:
+        always = (STEP, *CLOCK) if self.query.system else (STEP,)
+        return Choice(self.query.keys, self.query.inner, always).of(rows)
+
+
+def _last(rows: Rows, count: int) -> Rows:
+    return rows.slice(rows.length - count, rows.length) if count else rows
 
 
 def _check_unchanged(resume: Position, record: Record) -> None:
@@ -253,44 +251,3 @@ def _check_unchanged(resume: Position, record: Record) -> None:
             f"the history of {record.path} was rewritten since this stream began; read it again from the start",
             reason="HISTORY_REWRITTEN",
         )
-
-
-def portion(rows: Sequence[Row], keys: Sequence[str]) -> list[list[list[ColumnData]]]:
-    """Cuts rows into row groups, and each group into sets of columns, so that every set fits a message."""
-    if not rows:
-        return []
-    columns = columns_of(rows, order=keys)
-    if not columns:
-        return []  # rows without a single key
-    if len(rows) > 1 and sum(map(_bytes, columns)) > LARGEST_BATCH:
-        middle = len(rows) // 2
-        return portion(rows[:middle], keys) + portion(rows[middle:], keys)
-    return [_by_bytes(columns)]
-
-
-def _by_bytes(columns: list[ColumnData]) -> list[list[ColumnData]]:
-    """Cuts one row group into sets of columns; the first column, which is `_step`, leads each."""
-    first, sets, size = columns[0], [columns[:1]], 0
-    for column in columns[1:]:
-        needed = _bytes(column)
-        if size and size + needed > LARGEST_BATCH:
-            sets.append([first])
-            size = 0
-        sets[-1].append(column)
-        size += needed
-    return sets
-
-
-def _bytes(column: ColumnData) -> int:
-    """Returns about how much a column adds to a message, in the larger of the two formats."""
-    overhead = 512 + 2 * len(column.key) + 6 * len(column.nulls)
-    if column.kind in (Kind.STRING, Kind.JSON):
-        return overhead + sum(5 + _utf8(value) for value in column.values)
-    # A varint of a negative number is the longest: ten bytes.
-    return overhead + 10 * len(column.values)
-
-
-def _utf8(text: str | None) -> int:
-    if not text:
-        return 0
-    return len(text) if text.isascii() else len(text.encode())

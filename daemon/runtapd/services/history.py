@@ -12,14 +12,14 @@ from grpc.aio import ServicerContext
 
 from runtap.v1 import history_pb2 as pb
 from runtapd.faults import InvalidRequest
-from runtapd.history.columns import ColumnData, Kind
-from runtapd.history.encode import arrow_ipc
+from runtapd.history.encode import to_ipc
 from runtapd.history.fetch import PAGE_ROWS
 from runtapd.paging import Sealer
 from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads, Position
 from runtapd.reads.partitions import Partitions
 from runtapd.services import convert
 from runtapd.services.calls import Call
+from runtapd.services.typed_columns import column_batch
 from runtapd.upstream.accounts import Account
 
 Context = ServicerContext[Any, Any]
@@ -56,7 +56,7 @@ class HistoryService:
         self, batch: Batch, wanted: pb.HistoryFormat.ValueType, digest: str
     ) -> pb.ReadHistoryResponse:
         message = pb.ReadHistoryResponse(
-            row_count=batch.rows,
+            row_count=batch.rows.length,
             row_group=batch.group,
             row_group_end=batch.group_end,
             exact=batch.exact,
@@ -69,12 +69,12 @@ class HistoryService:
             message.freshness.CopyFrom(convert.freshness(batch.freshness))
         if batch.resume is not None:
             message.resume_token = self._sealer.seal(_TOKEN, {"d": digest, "p": asdict(batch.resume)})
-        if batch.rows:
+        if batch.rows.length:
             # Encoding takes milliseconds; the loop must not wait for it.
             if wanted == pb.HISTORY_FORMAT_COLUMNS:
-                message.columns.CopyFrom(await asyncio.to_thread(column_batch, batch.columns))
+                message.columns.CopyFrom(await asyncio.to_thread(column_batch, batch.rows))
             else:
-                message.arrow_ipc = await asyncio.to_thread(arrow_ipc, batch.columns)
+                message.arrow_ipc = await asyncio.to_thread(to_ipc, batch.rows)
         return message
 
     def _open(self, token: str, digest: str) -> Position | None:
@@ -111,37 +111,3 @@ def _query(request: pb.ReadHistoryRequest, account: Account) -> HistoryQuery:
         last_rows=request.last_rows,
         page_rows=min(request.upstream_page_size or PAGE_ROWS, LARGEST_UPSTREAM_PAGE),
     )
-
-
-def column_batch(columns: list[ColumnData]) -> pb.ColumnBatch:
-    """Writes columns as typed messages."""
-    rows = len(columns[0].values)
-    return pb.ColumnBatch(row_count=rows, columns=[_column(column) for column in columns])
-
-
-def _column(column: ColumnData) -> pb.Column:
-    missing = set(column.missing())
-    message = pb.Column(key=column.key)
-    if missing:
-        message.present = _bits(len(column.values), set(range(len(column.values))) - missing)
-    if column.nulls:
-        message.null = _bits(len(column.values), set(column.nulls))
-    values = column.values
-    if column.kind is Kind.DOUBLE:
-        message.doubles.values.extend(0.0 if v is None else v for v in values)
-    elif column.kind is Kind.INT64:
-        message.int64s.values.extend(0 if v is None else v for v in values)
-    elif column.kind is Kind.BOOL:
-        message.bools.values.extend(bool(v) for v in values)
-    elif column.kind is Kind.STRING:
-        message.strings.values.extend(v or "" for v in values)
-    else:
-        message.jsons.values.extend(v or "" for v in values)
-    return message
-
-
-def _bits(length: int, positions: set[int]) -> bytes:
-    packed = bytearray((length + 7) // 8)
-    for i in positions:
-        packed[i // 8] |= 1 << (i % 8)
-    return bytes(packed)
