@@ -113,7 +113,7 @@ class Disk:
 
     def _changed(self, change: Callable[[RecordStore], None], loop: asyncio.AbstractEventLoop) -> None:
         self._asked(change, None)
-        now = tables.size(self._folder)
+        now = tables.size(self._folder, tables.RECORDS)
         if self._on_growth is not None and now - self._bytes_then >= self._growth_bytes:
             self._bytes_then = now
             loop.call_soon_threadsafe(self._on_growth)
@@ -122,14 +122,14 @@ class Disk:
     def _begin_anew_if_damaged(self, error: Exception) -> None:
         if tables.is_damage(error):
             self._close_store()
-            tables.discard(self._folder)
-        elif not tables.exists(self._folder):
+            tables.discard(self._folder, tables.RECORDS)
+        elif not tables.exists(self._folder, tables.RECORDS):
             self._close_store()
 
     def _discarded(self) -> None:
         try:
             self._close_store()
-            tables.discard(self._folder)
+            tables.discard(self._folder, tables.RECORDS)
         except tables.BROKEN as error:
             raise faults.DiskFull(f"the cache in {self._folder} cannot be removed: {error}") from error
 

@@ -112,7 +112,7 @@ class Quota:
     async def _shrink(self, allowed: Mapping[str, int], unused_since: float | None = None) -> _Swept:
         swept = _Swept()
         for account_id, keep in allowed.items():
-            if not tables.exists(self._folder / account_id):
+            if not tables.exists(self._folder / account_id, tables.RECORDS):
                 continue  # logged out meanwhile: its folder must not come back
             try:
                 await self._shrink_one(swept, account_id, keep, unused_since)
@@ -157,7 +157,7 @@ class _Swept:
 
 def _sizes(folder: Path) -> dict[str, int]:
     try:
-        accounts = [path for path in folder.iterdir() if tables.exists(path)]
+        accounts = [path for path in folder.iterdir() if tables.exists(path, tables.RECORDS)]
     except OSError:
         return {}
-    return {path.name: tables.size(path) for path in accounts}
+    return {path.name: tables.size(path, tables.RECORDS) for path in accounts}

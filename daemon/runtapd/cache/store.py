@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,14 +44,7 @@ class RecordStore:
     """One account's records on disk. Every method blocks; call them from the store's one thread."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            self._db = tables.opened(folder / tables.NAME)
-        except sqlite3.DatabaseError as error:
-            if not tables.is_damage(error):
-                raise  # a full disk does not make what lies here bad
-            tables.discard(folder)
-            self._db = tables.opened(folder / tables.NAME)
+        self._db = tables.opened(folder, tables.RECORDS)
         self.space = Space(self._db)
 
     def close(self) -> None:
