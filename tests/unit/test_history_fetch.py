@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,13 +14,9 @@ from runtapd.faults import InvalidAnswer
 from runtapd.history import fetch
 from runtapd.history.columns import parse_rows
 from runtapd.history.rows import Row
-from runtapd.model import encode
-from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
-from runtapd.reads.histories import Batch, HistoryQuery, Position, _Reader
 from runtapd.upstream.api import Wait
 from tests.support.history_rows import plain_rows
-from tests.support.runs import make_run
 
 PATH = RunPath("team", "vision", "r1")
 
@@ -145,117 +139,3 @@ def test_rows_as_servers_write_them() -> None:
     rows = plain_rows(asyncio.run(parse_rows(texts)))
     assert [row.get("_step") for row in rows] == [None, 1, 2]
     assert rows[1]["n"] == 123456789012345678901
-
-
-class _Part:
-    """A partition, as far as histories need one."""
-
-    def __init__(self, server: Server) -> None:
-        self.upstream = server
-
-
-def batches(server: Server, query: HistoryQuery, resume: Position | None = None, **run: Any) -> list[Batch]:
-    steps = [row["_step"] for row in server.rows if "_step" in row]
-    fields: dict[str, Any] = {"history_line_count": len(server.rows)} | run
-    record = encode.record_of(
-        make_run(**{k: v for k, v in fields.items() if k != "last_step"}),
-        app_url="https://x",
-        fetched_at=1,
-        last_step=fields.get("last_step", max(steps, default=None)),
-    )
-
-    async def read() -> list[Batch]:
-        reader = _Reader(
-            _Part(server),  # type: ignore[arg-type]
-            query,
-            record,
-            Freshness(1.0, Source.UPSTREAM),
-            lambda: Wait(0.0),
-        )
-        return [batch async for batch in reader.batches(resume)]
-
-    return asyncio.run(read())
-
-
-def cells(found: list[Batch], key: str) -> list[Any]:
-    return [row.get(key) for batch in found if key in batch.rows.columns for row in plain_rows(batch.rows)]
-
-
-def test_the_end_says_how_much_there_was() -> None:
-    server = Server(rows_at(*range(2500)))
-    found = batches(server, HistoryQuery(PATH))
-    assert cells(found, "_step") == list(range(2500))
-    end = found[-1]
-    assert (end.rows.length, end.done, end.total, end.exact, end.unknown_keys) == (0, 2500, 2500, True, ())
-    assert [batch.total for batch in found] == [2500] * len(found)
-
-
-def test_a_server_that_gives_less_than_it_counts_is_not_exact() -> None:
-    server = Server(rows_at(*range(0, 9000, 3)), cap=400)
-    found = batches(server, HistoryQuery(PATH))
-    assert not found[-1].exact and found[-1].done < 3000
-    assert batches(server, HistoryQuery(PATH, page_rows=400))[-1].exact
-
-
-def test_an_interrupted_read_goes_on_with_all_it_knew() -> None:
-    server = Server([{"_step": i} | ({"early": 1} if i < 3 else {"late": 2}) for i in range(40)])
-    query = HistoryQuery(PATH, keys=("early", "late", "never"), page_rows=7)
-    whole = batches(server, query)
-    assert whole[-1].unknown_keys == ("never",)
-    places = [i for i, batch in enumerate(whole) if batch.resume]
-    assert len(places) > 3
-    for i in places:
-        rest = batches(server, query, whole[i].resume)
-        assert cells(whole[: i + 1], "_step") + cells(rest, "_step") == list(range(40))
-        assert [(b.done, b.group, b.exact) for b in rest] == [
-            (b.done, b.group, b.exact) for b in whole[i + 1 :]
-        ]
-        assert rest[-1].unknown_keys == ("never",)
-
-
-@pytest.mark.parametrize("last_rows", [1, 10, 39, 40, 1000])
-@pytest.mark.parametrize("gap", [1, 7, 10**9])
-def test_the_last_rows_of_a_range(last_rows: int, gap: int) -> None:
-    server = Server(rows_at(*range(0, 40 * gap, gap)))
-    found = batches(server, HistoryQuery(PATH, last_rows=last_rows))
-    assert cells(found, "_step") == [row["_step"] for row in server.rows[-last_rows:]]
-    assert len(server.asked) < 8
-    within = batches(server, HistoryQuery(PATH, last_rows=last_rows, min_step=10 * gap, max_step=20 * gap))
-    assert cells(within, "_step") == [step * gap for step in range(10, 20)][-last_rows:]
-
-
-def test_a_range() -> None:
-    server = Server(rows_at(*range(100)))
-    found = batches(server, HistoryQuery(PATH, min_step=20, max_step=30))
-    assert cells(found, "_step") == list(range(20, 30))
-    assert (found[0].total, found[-1].total, found[-1].exact) == (None, 10, True)
-    assert cells(batches(server, HistoryQuery(PATH, min_step=500)), "_step") == []
-
-
-@pytest.mark.parametrize("lines", [25, None])
-def test_without_a_last_step_the_rows_are_found_all_the_same(lines: int | None) -> None:
-    server = Server(rows_at(*range(0, 2500, 100)))
-    found = batches(server, HistoryQuery(PATH, page_rows=10), last_step=None, history_line_count=lines)
-    assert cells(found, "_step") == list(range(0, 2500, 100))
-
-
-def test_nothing_was_logged() -> None:
-    server = Server([])
-    found = batches(server, HistoryQuery(PATH, keys=("a",)))
-    assert [batch.rows.length for batch in found] == [0] and not server.asked
-    assert found[0].unknown_keys == ("a",)
-
-
-def test_system_metrics_say_when_they_are_a_sample() -> None:
-    rows: list[Row] = [{"_timestamp": i, "cpu": i} for i in range(50)]
-    found = batches(Server(rows), HistoryQuery(PATH, system=True))
-    assert cells(found, "cpu") == list(range(50)) and found[-1].exact
-    many: list[Row] = [{"_timestamp": i} for i in range(fetch.SYSTEM_ROWS + 5)]
-    assert not batches(Server(many), HistoryQuery(PATH, system=True))[-1].exact
-    last = batches(Server(rows), HistoryQuery(PATH, system=True, last_rows=3, keys=("cpu",)))
-    assert cells(last, "cpu") == [47, 48, 49] and cells(last, "_timestamp") == [47, 48, 49]
-
-
-def test_a_position_is_only_values() -> None:
-    position = Position(1, "s", 2, 3, 4, 5, (6,))
-    assert replace(position) == position

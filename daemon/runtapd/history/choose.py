@@ -35,14 +35,20 @@ class Choice:
 
     def of(self, rows: Rows) -> Rows:
         """The chosen rows with the chosen columns, as far as there are any."""
+        return self.picked(rows)[0]
+
+    def picked(self, rows: Rows) -> tuple[Rows, Numbers | None]:
+        """The same, and the places of the chosen rows among all; None when all were chosen."""
         if not self.keys or not rows.length:
-            return rows
+            return rows, None
         found = {key: column for key in self.keys if (column := reached(rows, key)) is not None}
         always = {key: rows.columns[key] for key in self.always if key in rows.columns}
         both = found | always
-        columns = {key: both[key] for key in ordered(both)}
         mask = self._mask(found)
-        return NONE if mask is None else Rows(rows.length, columns).filter(mask).without_empty()
+        if mask is None:
+            return NONE, None
+        chosen = Rows(rows.length, {key: both[key] for key in ordered(both)}).filter(mask).without_empty()
+        return chosen, None if mask.all() else mask.nonzero()[0]
 
     def _mask(self, found: dict[str, Column]) -> Mask | None:
         """Of each row, whether it is chosen; None when none is."""

@@ -8,7 +8,7 @@ large are asked for fewer at a time.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from runtapd.history.columns import parse_rows
@@ -77,8 +77,9 @@ async def steps(
     line_count: int | None,
     page_rows: int,
     waits: Waits,
-) -> AsyncIterator[tuple[Rows, int]]:
+) -> AsyncGenerator[tuple[Rows, int], None]:
     """Yields the rows with begin <= _step < end in order, each page with the step behind it."""
+    page_rows = page_rows or PAGE_ROWS
     window = Window.first(begin, end, line_count, page_rows)
     while begin < end:
         stop = min(end, begin + window.steps)

@@ -1,25 +1,40 @@
-"""Reading the history of one run: which rows, from where, in portions that fit a message."""
+"""Reading the history of one run: which rows, from where, in portions that fit a message.
+
+Rows come from the store, once that is what the server has (`syncing.py`), or straight from the server; `supplies.py`
+has both. Here: which of the two, what of the rows is sent, and where a broken stream goes on.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from runtapd import faults
 from runtapd.cache.policy import LIVE_STATES, Wishes
-from runtapd.history import fetch
+from runtapd.history import growth
 from runtapd.history.choose import Choice, portions
-from runtapd.history.table import CLOCK, NONE, STEP, Rows, joined
+from runtapd.history.growth import Need, Told
+from runtapd.history.kept import Kept
+from runtapd.history.table import CLOCK, NONE, STEP, Rows
 from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
-from runtapd.model.run import Record
+from runtapd.reads.overlay import ShownRun
 from runtapd.reads.partitions import Partition
 from runtapd.reads.runs import RunReads
+from runtapd.reads.stored import Unkept
+from runtapd.reads.supplies import Direct, FromStore, Range, Stretch, Supply, System
+from runtapd.reads.syncing import Syncs
 from runtapd.upstream.api import Waits
 
 TRUSTED_S = 10.0
 """How long it is believed that a run that has ended has logged nothing more."""
+WORTH_KEEPING = 4
+"""A part of a history is fetched by itself, and not kept, when the whole has this many times as many rows."""
+LITTLE_ROWS = 10_000
+"""Unless no more than so many have to be fetched to have it all."""
+LINES = frozenset({"history_line_count", "heartbeat_at"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +48,39 @@ class HistoryQuery:
     min_step: int | None = None
     max_step: int | None = None
     last_rows: int = 0
-    page_rows: int = fetch.PAGE_ROWS
+    page_rows: int = 0
+    """Most rows to ask of the server at once; 0: as many as go well."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all rows are wanted."""
+        return not (self.system or self.last_rows or self.min_step or self.max_step is not None)
+
+    @property
+    def choice(self) -> Choice:
+        """What of the rows is wanted."""
+        return Choice(self.keys, self.inner, (STEP, *CLOCK) if self.system else (STEP,))
+
+    @property
+    def range(self) -> Range:
+        """Which steps are wanted."""
+        return Range(self.min_step, self.max_step, self.last_rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a broken stream goes on."""
 
-    next_step: int
     storage_id: str
+    generation: str
+    """Of the stored history; empty when the rows come straight from the server."""
+    next: int
+    """The next stored row, or the next step."""
     line_count: int
     """Rows the run had when the stream began; a run with fewer has been rewritten."""
     rows_done: int
     rows_seen: int
-    """Rows read from the server so far, chosen or not."""
+    """Rows looked at so far, chosen or not."""
     groups: int
     """Row groups sent so far."""
     missing: tuple[int, ...]
@@ -55,7 +89,7 @@ class Position:
 
 @dataclass(slots=True)
 class Batch:
-    """A portion of rows as columns, or the end of the stream."""
+    """A portion of rows, or the end of the stream."""
 
     rows: Rows = NONE
     total: int | None = None
@@ -74,180 +108,191 @@ class HistoryReads:
     def __init__(self, runs: RunReads, clock: Callable[[], float]) -> None:
         self._runs = runs
         self._clock = clock
+        self._syncs = Syncs(clock)
 
     async def read(
         self, part: Partition, query: HistoryQuery, resume: Position | None, wishes: Wishes, waits: Waits
-    ) -> AsyncIterator[Batch]:
+    ) -> AsyncGenerator[Batch, None]:
         """Yields the rows in order, and at last a batch without rows that says what was not found."""
-        if wishes.cache_only:
-            raise faults.NotInCache("histories are not kept yet, so cache_only finds none")
-        record = await self._current(part, query.path, wishes, waits)
+        if wishes.cache_only and query.system:
+            raise faults.NotInCache("system metrics are not kept, and the server was not to be asked")
+        shown = await self._current(part, query.path, wishes, waits)
+        told = Told.by(shown.record)
         if resume is not None:
-            _check_unchanged(resume, record)
-        freshness = Freshness(self._clock(), Source.UPSTREAM)
-        reader = _Reader(part, query, record, freshness, waits)
-        async for batch in reader.batches(resume):
-            yield batch
+            _check_unchanged(resume, shown)
+        supply = await self._supply(part, query, shown, resume, wishes, waits)
+        reader = _Reader(query, supply, told)
+        try:
+            async with aclosing(reader.batches(resume)) as batches:
+                async for batch in batches:
+                    yield batch
+            return
+        except Unkept as error:
+            if reader.groups or resume is not None:
+                raise _rewritten(query.path) from error
+            if wishes.cache_only:
+                raise _not_in_cache(query.path) from error
+        direct = Direct(part, query.path, told, query.range, query.page_rows, waits, self._fresh())
+        async with aclosing(_Reader(query, direct, told).batches(None)) as batches:
+            async for batch in batches:
+                yield batch
 
-    async def _current(self, part: Partition, path: RunPath, wishes: Wishes, waits: Waits) -> Record:
-        """Returns the run's record as young as it must be to say where the history ends.
+    async def _supply(
+        self,
+        part: Partition,
+        query: HistoryQuery,
+        shown: ShownRun,
+        resume: Position | None,
+        wishes: Wishes,
+        waits: Waits,
+    ) -> Supply:
+        """Says where the rows come from."""
+        told, storage_id = Told.by(shown.record), shown.record.storage_id
+        if query.system:
+            return System(part, query.path, query.last_rows, waits, self._fresh())
+        kept = await part.histories.read(lambda store: store.kept(storage_id), None)
+        if wishes.cache_only or shown.freshness.stale:
+            if kept is None or not growth.is_whole(kept):
+                raise _not_in_cache(query.path)
+            return FromStore(part, query.path, query.range, query.keys, kept, None, self._as_kept(kept))
+        direct = resume is not None and not resume.generation
+        if direct or (resume is None and _is_small_part(query, kept, told)):
+            return Direct(part, query.path, told, query.range, query.page_rows, waits, self._fresh())
+        anew = wishes.no_cache and resume is None
+        if kept is not None and not anew and growth.need(kept, told) is Need.NOTHING:
+            freshness = replace(shown.freshness, source=Source.DISK, revalidated=LINES)
+            return FromStore(part, query.path, query.range, query.keys, kept, waits, freshness)
+        return FromStore(
+            part,
+            query.path,
+            query.range,
+            query.keys,
+            kept,
+            waits,
+            self._fresh(),
+            join=lambda: self._syncs.join(part, shown.record, waits, page_rows=query.page_rows, anew=anew),
+            leave=lambda sync: self._syncs.leave(sync, waits),
+            otherwise=self._as_kept(kept) if kept and wishes.allow_stale_on_error else None,
+        )
+
+    async def _current(self, part: Partition, path: RunPath, wishes: Wishes, waits: Waits) -> ShownRun:
+        """Returns the run as young as it must be to say where the history ends.
 
         A run that logs is asked for anew, however fresh its record is otherwise: rows must not be missing without a
         word. One that has ended is trusted for a moment, since it may have been resumed.
         """
         shown = await self._runs.run(part, path, wishes, waits())
-        age = self._clock() - shown.record.fetched_at
-        if shown.freshness.source is Source.UPSTREAM or (
-            shown.record.state not in LIVE_STATES and 0 <= age < TRUSTED_S
+        age = self._clock() - shown.record.current_at
+        if (
+            wishes.cache_only
+            or shown.freshness.source is Source.UPSTREAM
+            or (shown.record.state not in LIVE_STATES and 0 <= age < TRUSTED_S)
         ):
-            return shown.record
-        return (await self._runs.run(part, path, replace(wishes, max_age_s=0.0), waits())).record
+            return shown
+        return await self._runs.run(part, path, replace(wishes, max_age_s=0.0), waits())
+
+    def _fresh(self) -> Freshness:
+        return Freshness(self._clock(), Source.UPSTREAM)
+
+    def _as_kept(self, kept: Kept) -> Freshness:
+        return Freshness(kept.mark.checked_at, Source.DISK, stale=True)
+
+
+def _is_small_part(query: HistoryQuery, kept: Kept | None, told: Told) -> bool:
+    """Whether so little is wanted, of so much that would have to be fetched, that it is fetched by itself."""
+    if query.whole or growth.need(kept, told) is Need.NOTHING:
+        return False
+    if kept is not None and query.max_step is not None and query.max_step <= kept.mark.next_step:
+        return False  # what is wanted lies among what was stored once; that much is brought up to date
+    to_fetch = growth.missing_rows(kept, told)
+    if to_fetch is None or to_fetch <= LITTLE_ROWS:
+        return False
+    wanted = query.range.rows_of(told)
+    return wanted * WORTH_KEEPING < to_fetch
 
 
 class _Reader:
-    """One read under way."""
+    """One read under way: cuts what a supply gives into batches."""
 
-    def __init__(
-        self, part: Partition, query: HistoryQuery, record: Record, freshness: Freshness, waits: Waits
-    ) -> None:
-        self.part, self.query, self.record, self.freshness, self.waits = part, query, record, freshness, waits
+    def __init__(self, query: HistoryQuery, supply: Supply, told: Told) -> None:
+        self.query, self.supply, self.told = query, supply, told
+        self.choice = query.choice
         self.missing = set(query.keys)
         self.done = 0
-        self.seen = 0
-        self.group = 0
-        self.exact = True
-        self.lines = record.history_line_count
-        self.whole = not (query.system or query.last_rows or query.min_step or query.max_step is not None)
-        self.total = self.lines if self.whole and not query.keys else None
+        self.groups = 0
 
-    async def batches(self, resume: Position | None) -> AsyncIterator[Batch]:
+    async def batches(self, resume: Position | None) -> AsyncGenerator[Batch, None]:
         if resume is not None:
-            self.done, self.seen, self.group = resume.rows_done, resume.rows_seen, resume.groups
+            self.done, self.groups = resume.rows_done, resume.groups
             self.missing = {self.query.keys[i] for i in resume.missing}
-        async for rows, next_step in self._pages(resume):
-            self.missing -= rows.columns.keys()
-            groups = await asyncio.to_thread(portions, rows)
-            groups.reverse()
-            while groups:
-                sets = groups.pop()
-                self.done += sets[0].length
-                for batch in self._group(sets, None if groups else next_step):
+        places = (resume.generation, resume.next, resume.rows_seen) if resume is not None else None
+        async with aclosing(self.supply.stretches(self.choice, places)) as stretches:
+            async for stretch in stretches:
+                self.missing -= stretch.rows.columns.keys()
+                for batch in self._groups(stretch, await asyncio.to_thread(portions, stretch.rows)):
                     yield batch
-        if self.whole and self.lines is not None and self.seen < self.lines:
-            self.exact = False  # the server counts more rows than it was ready to give
         yield Batch(
             done=self.done,
             total=self.done,
-            group=self.group,
-            exact=self.exact,
+            group=self.groups,
+            exact=self.supply.exact,
             unknown_keys=tuple(key for key in self.query.keys if key in self.missing),
-            freshness=self.freshness,
+            freshness=self.supply.freshness,
         )
 
-    def _group(self, sets: list[Rows], next_step: int | None) -> list[Batch]:
-        """Makes the messages of one row group; only the last of a page can be resumed behind."""
-        group, self.group = self.group, self.group + 1
-        batches = [
-            Batch(
-                rows,
-                total=self.total,
-                done=self.done,
-                group=group,
-                group_end=i == len(sets) - 1,
-                exact=self.exact,
-                freshness=self.freshness,
-            )
-            for i, rows in enumerate(sets)
-        ]
-        if next_step is not None:
-            batches[-1].resume = Position(
-                next_step=next_step,
-                storage_id=self.record.storage_id,
-                line_count=self.lines or 0,
-                rows_done=self.done,
-                rows_seen=self.seen,
-                groups=self.group,
-                missing=tuple(i for i, key in enumerate(self.query.keys) if key in self.missing),
-            )
+    def _groups(self, stretch: Stretch, groups: list[list[Rows]]) -> list[Batch]:
+        """Makes the messages of a stretch; the last one of a row group can be resumed behind."""
+        batches, sent = [], 0
+        for sets in groups:
+            sent += sets[0].length
+            self.done += sets[0].length
+            for rows in sets:
+                batches.append(
+                    Batch(
+                        rows,
+                        total=self._total(),
+                        done=self.done,
+                        group=self.groups,
+                        group_end=rows is sets[-1],
+                        exact=self.supply.exact,
+                        freshness=self.supply.freshness,
+                    )
+                )
+            self.groups += 1
+            batches[-1].resume = self._position(stretch, sent)
         return batches
 
-    async def _pages(self, resume: Position | None) -> AsyncIterator[tuple[Rows, int | None]]:
-        """Yields chosen rows by page, with the step behind each page where the stream can be resumed there."""
-        query = self.query
-        if query.system:
-            rows, self.exact = await fetch.system(self.part.upstream, query.path, waits=self.waits)
-            chosen = await asyncio.to_thread(self._chosen, rows)
-            yield _last(chosen, query.last_rows), None
-            return
-        begin = resume.next_step if resume else query.min_step or 0
-        end = self._end()
-        if query.last_rows:
-            yield await self._tail(begin, end), None
-            return
-        async for rows, behind in self._steps(begin, end):
-            self.seen += rows.length
-            if (chosen := await asyncio.to_thread(self._chosen, rows)).length:
-                yield chosen, behind
-            if self._all_seen():
-                return
+    def _total(self) -> int | None:
+        return self.told.line_count if self.query.whole and not self.query.keys else None
 
-    def _end(self) -> int:
-        """Returns the step behind the last one wanted."""
-        if self.record.last_step is not None:
-            end = self.record.last_step + 1
-        else:
-            # No history keys, and still rows: older servers and runs just begun. Their steps must be searched for.
-            end = 0 if self.lines == 0 else fetch.BEYOND_ALL_STEPS
-        return end if self.query.max_step is None else min(end, self.query.max_step)
-
-    def _all_seen(self) -> bool:
-        """True when there is no last step to stop at, but all rows have come."""
-        return (
-            self.record.last_step is None
-            and self.whole
-            and self.lines is not None
-            and self.seen >= self.lines
+    def _position(self, stretch: Stretch, sent: int) -> Position | None:
+        place = stretch.place_behind(sent)
+        if place is None:
+            return None
+        return Position(
+            storage_id=self.supply.storage_id,
+            generation=self.supply.generation,
+            next=place,
+            line_count=self.told.line_count or 0,
+            rows_done=self.done,
+            rows_seen=self.supply.seen,
+            groups=self.groups,
+            missing=tuple(i for i, key in enumerate(self.query.keys) if key in self.missing),
         )
 
-    async def _tail(self, begin: int, end: int) -> Rows:
-        """Returns the last rows of a range, looking back twice as far until there are enough."""
-        # As dense as the rows are in all, and a little more.
-        width = max(
-            self.query.last_rows, self.query.last_rows * (end - begin) * 5 // (4 * max(1, self.lines or end))
-        )
-        while True:
-            start = max(begin, end - width)
-            pages = [await asyncio.to_thread(self._chosen, page) async for page, _ in self._steps(start, end)]
-            if sum(page.length for page in pages) >= self.query.last_rows or start == begin:
-                return _last(await asyncio.to_thread(joined, pages), self.query.last_rows)
-            width *= 4
 
-    def _steps(self, begin: int, end: int) -> AsyncIterator[tuple[Rows, int]]:
-        lines = self.lines
-        if lines and self.record.last_step:
-            lines = max(1, lines * (end - begin) // (self.record.last_step + 1))
-        return fetch.steps(
-            self.part.upstream,
-            self.query.path,
-            begin=begin,
-            end=end,
-            line_count=lines,
-            page_rows=self.query.page_rows,
-            waits=self.waits,
-        )
-
-    def _chosen(self, rows: Rows) -> Rows:
-        always = (STEP, *CLOCK) if self.query.system else (STEP,)
-        return Choice(self.query.keys, self.query.inner, always).of(rows)
-
-
-def _last(rows: Rows, count: int) -> Rows:
-    return rows.slice(rows.length - count, rows.length) if count else rows
-
-
-def _check_unchanged(resume: Position, record: Record) -> None:
+def _check_unchanged(resume: Position, shown: ShownRun) -> None:
+    record = shown.record
     if resume.storage_id != record.storage_id or (record.history_line_count or 0) < resume.line_count:
-        raise faults.PreconditionFailed(
-            f"the history of {record.path} was rewritten since this stream began; read it again from the start",
-            reason="HISTORY_REWRITTEN",
-        )
+        raise _rewritten(shown.record.path)
+
+
+def _rewritten(path: RunPath | str) -> faults.PreconditionFailed:
+    return faults.PreconditionFailed(
+        f"the history of {path} was rewritten since this stream began; read it again from the start",
+        reason="HISTORY_REWRITTEN",
+    )
+
+
+def _not_in_cache(path: RunPath) -> faults.NotInCache:
+    return faults.NotInCache(f"the history of {path} is not kept here, and the server was not to be asked")

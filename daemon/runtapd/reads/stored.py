@@ -1,0 +1,80 @@
+"""Rows out of the store; what cannot be read there any more is fetched once more and put back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+
+from runtapd.history import fetch
+from runtapd.history.kept import Kept, Lost
+from runtapd.history.table import Rows, joined
+from runtapd.model.paths import RunPath
+from runtapd.reads.partitions import Partition
+from runtapd.upstream.api import Waits
+
+log = logging.getLogger(__name__)
+
+
+class Unkept(Exception):
+    """The store does not hold this history now: no room, a damaged file, dropped or begun anew meanwhile."""
+
+
+async def stored_rows(
+    part: Partition,
+    path: RunPath,
+    kept: Kept,
+    first: int,
+    *,
+    keys: tuple[str, ...] = (),
+    waits: Waits | None,
+) -> Rows:
+    """Returns stored rows from that one on, as many as lie together; raises Unkept when they are gone.
+
+    Without `waits` the server is not asked for what cannot be read.
+    """
+    try:
+        rows = await part.histories.rows(kept.storage_id, kept.generation, first, keys or None)
+    except Lost as lost:
+        if waits is None or not await _restored(part, path, kept, lost, waits):
+            await part.histories.read(lambda store: store.drop(kept.storage_id), None)
+            raise Unkept from lost
+        rows = await part.histories.rows(kept.storage_id, kept.generation, first, keys or None)
+    if rows is None or not rows.length:
+        raise Unkept
+    return rows
+
+
+async def _restored(part: Partition, path: RunPath, kept: Kept, lost: Lost, waits: Waits) -> bool:
+    """Fetches a lost stretch of rows anew; says whether it is in its place again."""
+    log.warning("stored rows are damaged and fetched anew", extra={"run": str(path), "lost": str(lost)})
+    # Rows of its first step may lie in the stretch before.
+    begin = await row_of_step(part, kept, lost.first_step)
+    pages = fetch.steps(
+        part.upstream,
+        path,
+        begin=lost.first_step,
+        end=lost.last_step + 1,
+        line_count=lost.rows,
+        page_rows=0,
+        waits=waits,
+    )
+    async with aclosing(pages):
+        fetched = await asyncio.to_thread(joined, [page async for page, _ in pages])
+    rows = fetched.slice(lost.first - begin, lost.first - begin + lost.rows)
+    if rows.length < lost.rows:
+        return False
+    await part.histories.read(lambda store: store.replace(kept.storage_id, kept.generation, lost, rows), None)
+    return True
+
+
+async def row_of_step(part: Partition, kept: Kept, step: int) -> int:
+    """Returns the number of the first stored row at that step or behind it."""
+    if step <= 0:
+        return 0
+    row = await part.histories.read(
+        lambda store: store.row_of_step(kept.storage_id, kept.generation, step), None
+    )
+    if row is None:
+        raise Unkept
+    return row

@@ -1,0 +1,286 @@
+"""Where the rows of a history come from: the store, the server, or the server's sample of system metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from runtapd import faults
+from runtapd.history import fetch
+from runtapd.history.choose import Choice
+from runtapd.history.growth import Told
+from runtapd.history.kept import Kept
+from runtapd.history.table import NONE, Rows, joined
+from runtapd.model.freshness import Freshness
+from runtapd.model.paths import RunPath
+from runtapd.reads.partitions import Partition
+from runtapd.reads.stored import Unkept, row_of_step, stored_rows
+from runtapd.reads.syncing import Sync, end_of
+from runtapd.upstream.api import Waits
+
+if TYPE_CHECKING:
+    from runtapd.history.table import Numbers
+
+Resumed = tuple[str, int, int]
+"""The generation of a stored history (empty: none), the place to go on at, and how many rows were seen before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Which part of a history is wanted."""
+
+    min_step: int | None = None
+    max_step: int | None = None
+    last_rows: int = 0
+
+    def rows_of(self, told: Told) -> int:
+        """Returns about how many rows it has, were they evenly spread."""
+        lines, end = told.line_count or 0, end_of(told)
+        begin = max(0, self.min_step or 0)
+        stop = end if self.max_step is None else max(begin, min(end, self.max_step))
+        share = lines * (stop - begin) // max(1, end)
+        return min(share, self.last_rows) if self.last_rows else share
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Chosen rows that lie together, and where a stream goes on behind each of them."""
+
+    rows: Rows
+    behind: int | None
+    """Where it goes on behind all of them; None: nowhere."""
+    first: int | None = None
+    """The place of the first row looked at, where each row has one; None where only the end of all has."""
+    places: Numbers | None = None
+    """How far behind `first` each chosen row lies; None: all rows were chosen."""
+
+    def place_behind(self, sent: int) -> int | None:
+        """Returns where to go on when so many rows have been sent."""
+        if sent == self.rows.length:
+            return self.behind
+        if self.first is None or not sent:
+            return None
+        return self.first + (sent if self.places is None else int(self.places[sent - 1]) + 1)
+
+
+class Supply(Protocol):
+    """A source of rows. What it tells of itself is right once its stretches have been gone through."""
+
+    @property
+    def storage_id(self) -> str:
+        """The run's."""
+
+    @property
+    def generation(self) -> str:
+        """Of the stored history; empty where rows come straight from the server."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether all rows were given."""
+
+    @property
+    def freshness(self) -> Freshness:
+        """How fresh they are."""
+
+    @property
+    def seen(self) -> int:
+        """Rows looked at so far."""
+
+    def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
+        """Yields the chosen rows in order."""
+
+
+@dataclass
+class Direct:
+    """Rows straight from the server; nothing is kept."""
+
+    part: Partition
+    path: RunPath
+    told: Told
+    range: Range
+    page_rows: int
+    waits: Waits
+    freshness: Freshness
+    storage_id: str = ""
+    generation: str = ""
+    exact: bool = True
+    seen: int = 0
+
+    async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
+        begin, end = self.range.min_step or 0, end_of(self.told)
+        if resumed is not None:
+            _, begin, self.seen = resumed
+        if self.range.max_step is not None:
+            end = min(end, self.range.max_step)
+        if self.range.last_rows:
+            yield Stretch(await self._tail(choice, begin, end), None)
+            return
+        whole = not self.range.min_step and self.range.max_step is None
+        async for rows, behind in self._pages(begin, end):
+            self.seen += rows.length
+            if (chosen := await asyncio.to_thread(choice.of, rows)).length:
+                yield Stretch(chosen, behind)
+            if whole and self.told.last_step is None and self._all_seen():
+                return  # there is no last step to stop at, but all rows have come
+        if whole and not self._all_seen():
+            self.exact = False  # the server counts more rows than it was ready to give
+
+    def _all_seen(self) -> bool:
+        return self.told.line_count is not None and self.seen >= self.told.line_count
+
+    async def _tail(self, choice: Choice, begin: int, end: int) -> Rows:
+        """Returns the last rows of a range, looking back twice as far until there are enough."""
+        wanted = self.range.last_rows
+        # As dense as the rows are in all, and a little more.
+        width = max(wanted, wanted * (end - begin) * 5 // (4 * max(1, self.told.line_count or end)))
+        while True:
+            start = max(begin, end - width)
+            pages = [await asyncio.to_thread(choice.of, page) async for page, _ in self._pages(start, end)]
+            if sum(page.length for page in pages) >= wanted or start == begin:
+                return last(await asyncio.to_thread(joined, pages), wanted)
+            width *= 4
+
+    def _pages(self, begin: int, end: int) -> AsyncGenerator[tuple[Rows, int], None]:
+        lines = self.told.line_count
+        if lines and self.told.last_step:
+            lines = max(1, lines * (end - begin) // (self.told.last_step + 1))
+        return fetch.steps(
+            self.part.upstream,
+            self.path,
+            begin=begin,
+            end=end,
+            line_count=lines,
+            page_rows=self.page_rows,
+            waits=self.waits,
+        )
+
+
+@dataclass
+class System:
+    """System metrics, as the server samples them."""
+
+    part: Partition
+    path: RunPath
+    last_rows: int
+    waits: Waits
+    freshness: Freshness
+    storage_id: str = ""
+    generation: str = ""
+    exact: bool = True
+    seen: int = 0
+
+    async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
+        rows, self.exact = await fetch.system(self.part.upstream, self.path, waits=self.waits)
+        yield Stretch(last(await asyncio.to_thread(choice.of, rows), self.last_rows), None)
+
+
+@dataclass
+class FromStore:
+    """Rows from the store; those that are missing there come from the server meanwhile."""
+
+    part: Partition
+    path: RunPath
+    range: Range
+    keys: tuple[str, ...]
+    kept: Kept | None
+    """What is stored; None until it is known."""
+    waits: Waits | None
+    """For what has to be fetched; None when the server is not to be asked."""
+    freshness: Freshness
+    join: Callable[[], Awaitable[Sync]] | None = None
+    """Begins to bring it up to date; None when it is."""
+    leave: Callable[[Sync], None] = lambda sync: None
+    otherwise: Freshness | None = None
+    """What to say of what is stored when the server does not answer; None: that is an error."""
+    seen: int = 0
+    _sync: Sync | None = field(default=None, repr=False)
+
+    @property
+    def storage_id(self) -> str:
+        return self.kept.storage_id if self.kept else ""
+
+    @property
+    def generation(self) -> str:
+        return self.kept.generation if self.kept else ""
+
+    @property
+    def exact(self) -> bool:
+        return self.kept is None or self.kept.mark.shortfall == 0
+
+    async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
+        self._sync = await self.join() if self.join is not None else None
+        try:
+            await self._wait_for(0 if resumed is None else resumed[1] - 1)
+            if resumed is not None and self.generation != resumed[0]:
+                raise Unkept
+            if self.range.last_rows:
+                yield Stretch(await self._tail(choice), None)
+                return
+            begin = resumed[1] if resumed is not None else await self._row_of(self.range.min_step or 0)
+            async for first, rows in self._rows(begin):
+                chosen, places = await asyncio.to_thread(choice.picked, rows)
+                self.seen += rows.length
+                if chosen.length:
+                    yield Stretch(chosen, first + rows.length, first, places)
+        finally:
+            if self._sync is not None:
+                self.leave(self._sync)
+
+    async def _wait_for(self, rows: int) -> None:
+        """Waits until there are more rows than so many, or all are there."""
+        if self._sync is None:
+            return
+        try:
+            wanted = self._sync.end() if self.range.last_rows else self._sync.more_than(rows)
+            kept = await wanted
+        except faults.UpstreamFault:
+            if self.otherwise is None or self.kept is None or self.seen:
+                raise
+            self.leave(self._sync)
+            self._sync, self.freshness = None, self.otherwise
+            return
+        if self.seen and kept.generation != self.generation:
+            raise Unkept
+        self.kept = kept
+
+    async def _rows(self, at: int) -> AsyncGenerator[tuple[int, Rows], None]:
+        """Yields stored rows from that one on, each stretch with the number of its first one."""
+        while True:
+            await self._wait_for(at)
+            assert self.kept is not None
+            if at >= self.kept.rows:
+                return
+            rows = await stored_rows(self.part, self.path, self.kept, at, keys=self.keys, waits=self.waits)
+            rows = rows.slice(0, self.kept.rows - at)  # what lies behind is not known to be right yet
+            before = rows.between(None, self.range.min_step) if self.range.min_step else NONE
+            within = rows.between(self.range.min_step, self.range.max_step)
+            if within.length:
+                yield at + before.length, within
+            if before.length + within.length < rows.length:
+                return
+            at += rows.length
+
+    async def _tail(self, choice: Choice) -> Rows:
+        """Returns the last rows of a range, looking back farther until there are enough."""
+        assert self.kept is not None
+        wanted = self.range.last_rows
+        begin = await self._row_of(self.range.min_step or 0)
+        end = self.kept.rows if self.range.max_step is None else await self._row_of(self.range.max_step)
+        width = wanted
+        while True:
+            start = max(begin, end - width)
+            found = [choice.of(rows.slice(0, end - at)) async for at, rows in self._rows(start) if at < end]
+            if sum(rows.length for rows in found) >= wanted or start == begin:
+                return last(await asyncio.to_thread(joined, found), wanted)
+            width *= 4
+
+    async def _row_of(self, step: int) -> int:
+        assert self.kept is not None
+        return await row_of_step(self.part, self.kept, step)
+
+
+def last(rows: Rows, count: int) -> Rows:
+    """The last so many rows; 0: all."""
+    return rows.slice(rows.length - count, rows.length) if count else rows

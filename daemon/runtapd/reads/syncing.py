@@ -1,0 +1,313 @@
+"""Bringing the stored history of a run up to date with its server, once for everybody who reads it meanwhile.
+
+What has to be done is decided by `history/growth.py`. Rows go to the store as they come, so that readers can follow.
+What ends early (nobody reads any more, the daemon is killed) goes on where it was the next time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from runtapd import faults
+from runtapd.history import fetch, growth
+from runtapd.history.columns import parse_rows
+from runtapd.history.exports import exported
+from runtapd.history.growth import Need, Told
+from runtapd.history.kept import Kept, Mark
+from runtapd.history.store import HistoryStore
+from runtapd.history.table import NONE, Rows, joined
+from runtapd.model.paths import RunPath
+from runtapd.model.run import Record
+from runtapd.reads.partitions import Partition
+from runtapd.reads.stored import Unkept, row_of_step, stored_rows
+from runtapd.upstream.api import Wait, Waits
+
+T = TypeVar("T")
+WORTH_EXPORTS = 5_000
+"""A history of fewer rows comes in a few pages; asking whether it was exported would only be one request more."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Sync:
+    """One history being brought up to date. Readers see its rows as soon as they are known to be right."""
+
+    part: Partition
+    path: RunPath
+    storage_id: str
+    told: Told
+    clock: Callable[[], float]
+    page_rows: int = 0
+    anew: bool = False
+    """Whether what is stored does not count."""
+    kept: Kept | None = None
+    """What readers may read; None while that is not known yet."""
+    task: asyncio.Task[None] = field(init=False)
+    _readers: list[Waits] = field(default_factory=list)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def begin(self) -> None:
+        """Starts, on the loop."""
+        self.task = asyncio.create_task(self._run())
+        self.task.add_done_callback(lambda _: self._tell())
+
+    def join(self, waits: Waits) -> None:
+        """Takes in a reader: requests may take as long as the most patient of them says."""
+        self._readers.append(waits)
+
+    def leave(self, waits: Waits) -> bool:
+        """Lets a reader go; says whether it was the last one."""
+        self._readers.remove(waits)
+        return not self._readers
+
+    async def more_than(self, rows: int) -> Kept:
+        """Waits until there are more rows than so many, or all are there. Raises what went wrong."""
+        while not self.task.done() and (self.kept is None or self.kept.rows <= rows):
+            await self._news.wait()
+        if self.kept is None or self.kept.rows <= rows:
+            return await self.end()
+        return self.kept
+
+    async def end(self) -> Kept:
+        """Waits until all rows are there."""
+        while not self.task.done():
+            await self._news.wait()
+        self.task.result()
+        assert self.kept is not None
+        return self.kept
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _show(self, kept: Kept) -> None:
+        self.kept = kept
+        self._tell()
+
+    def _waits(self) -> Wait:
+        first, *rest = [waits() for waits in self._readers]
+        shared = Wait(first.deadline, first.urgency)
+        for wait in rest:
+            shared.join(wait)
+        return shared
+
+    # The work
+
+    async def _run(self) -> None:
+        kept = None if self.anew else await self._ask(lambda store: store.kept(self.storage_id))
+        need = growth.need(kept, self.told)
+        if kept is not None and await self._is_whole(kept, need):
+            self._show(await self._append(kept, NONE, self._final(kept, kept.mark.shortfall)))
+        elif kept is None or need is not Need.MORE or not await self._extended(kept):
+            await self._all()
+
+    async def _is_whole(self, kept: Kept, need: Need) -> bool:
+        return need is Need.NOTHING or (need is Need.COMPARING and await self._is_same(kept))
+
+    async def _is_same(self, kept: Kept) -> bool:
+        """Whether the rows at the end, and a sample of all of an ended run, are what is stored."""
+        begin, stored = await self._stored_end(kept, growth.LAST_ROWS)
+        async with aclosing(self._pages(begin, kept.mark.next_step, stored.length)) as pages:
+            fetched = [page async for page, _ in pages]
+        if not await asyncio.to_thread(lambda: growth.same_rows(stored, joined(fetched))):
+            return False
+        return not self.told.ended or stored.length == kept.rows or await self._sample_is_same(kept)
+
+    async def _sample_is_same(self, kept: Kept) -> bool:
+        """Whether rows from all over the history, as the server chooses them, are what is stored."""
+        texts = await self.part.upstream.history(
+            self.path,
+            min_step=0,
+            max_step=kept.mark.next_step,
+            samples=growth.SAMPLED_ROWS,
+            wait=self._waits(),
+        )
+        sample, at, parts = await parse_rows(texts), 0, []
+        while at < kept.rows:
+            rows = await self._stored(kept, at)
+            parts.append(await asyncio.to_thread(growth.at_steps_of, sample, rows))
+            at += rows.length
+        return await asyncio.to_thread(lambda: growth.agree(joined(parts), sample))
+
+    async def _extended(self, kept: Kept) -> bool:
+        """Adds what is missing behind; says whether that made it whole. Otherwise other rows changed as well."""
+        before = kept.mark if growth.is_whole(kept) else None
+        begin, stored = await self._stored_end(kept, growth.OVERLAP)
+        checked, seen, next_step = not stored.length, list[Rows](), kept.mark.next_step
+        rest = growth.missing_rows(kept, self.told)
+        async with aclosing(self._pages(begin, self._end(), rest)) as pages:
+            async for page, behind in pages:
+                if not checked:
+                    seen.append(page.between(None, next_step))
+                    if behind < next_step:
+                        continue
+                    overlap = await asyncio.to_thread(joined, seen)
+                    if not await asyncio.to_thread(growth.same_rows, stored, overlap):
+                        return False
+                    checked = True
+                kept = await self._add(kept, page.between(next_step, None))
+        if not checked or not growth.adds_up(kept, before, self.told):
+            return False
+        shortfall = before.shortfall if before else 0
+        self._show(await self._append(kept, NONE, self._final(kept, shortfall)))
+        return True
+
+    async def _all(self) -> None:
+        """Fetches all rows."""
+        kept = await self._exported()
+        if kept is not None:
+            # What was exported may lack rows among others, so nobody reads it before it adds up.
+            async for page in self._rest(kept):
+                kept = await self._add(kept, page)
+            if not growth.adds_up(kept, None, self.told):
+                kept = None
+        if kept is None:
+            kept = await self._begun()
+            self._show(kept)
+            async for page in self._rest(kept):
+                kept = await self._add(kept, page)
+                self._show(kept)
+        shortfall = max(0, (self.told.line_count or 0) - kept.rows)
+        self._show(await self._append(kept, NONE, self._final(kept, shortfall)))
+
+    async def _exported(self) -> Kept | None:
+        """Stores the rows that the server has exported; None when that cannot be done, or is not worth asking."""
+        if (self.told.line_count or 0) < WORTH_EXPORTS:
+            return None
+        kept = None
+        try:
+            async with aclosing(exported(self.part.upstream, self.path, self._waits)) as portions:
+                async for rows in portions:
+                    kept = await self._add(kept or await self._begun(), rows)
+        except (faults.InvalidAnswer, faults.UpstreamRefused, faults.UpstreamUnavailable) as fault:
+            log.warning(
+                "an exported history cannot be used", extra={"run": str(self.path), "error": fault.message}
+            )
+            return None
+        return kept
+
+    async def _rest(self, kept: Kept) -> AsyncGenerator[Rows, None]:
+        """Yields the rows behind those that are stored, in order."""
+        seen, rest = kept.rows, growth.missing_rows(kept, self.told)
+        async with aclosing(self._pages(kept.mark.next_step, self._end(), rest)) as pages:
+            async for page, _ in pages:
+                seen += page.length
+                yield page
+                if self.told.last_step is None and seen >= (self.told.line_count or seen + 1):
+                    return  # there is no last step to stop at, but all rows have come
+
+    def _pages(self, begin: int, end: int, rows: int | None) -> AsyncGenerator[tuple[Rows, int], None]:
+        return fetch.steps(
+            self.part.upstream,
+            self.path,
+            begin=begin,
+            end=end,
+            line_count=rows,
+            page_rows=self.page_rows,
+            waits=self._waits,
+        )
+
+    def _end(self) -> int:
+        return end_of(self.told)
+
+    # The store
+
+    async def _begun(self) -> Kept:
+        mark = self.told.mark(next_step=0, now=0.0, whole=False)
+        kept = await self._ask(lambda store: store.begin(self.storage_id, replace(mark, line_count=None)))
+        if kept is None:
+            raise Unkept
+        return kept
+
+    async def _add(self, kept: Kept, rows: Rows) -> Kept:
+        """Stores rows; they are not the last ones as far as anybody knows."""
+        if not rows.length:
+            return kept
+        behind = max(kept.mark.next_step, int(rows.steps[-1]) + 1)
+        mark = replace(kept.mark, next_step=behind, checked_at=0.0, settled=False)
+        return await self._append(kept, rows, mark)
+
+    def _final(self, kept: Kept, shortfall: int) -> Mark:
+        next_step = kept.mark.next_step
+        if self.told.last_step is not None:
+            next_step = max(next_step, self.told.last_step + 1)
+        return self.told.mark(next_step=next_step, now=self.clock(), whole=True, shortfall=shortfall)
+
+    async def _append(self, kept: Kept, rows: Rows, mark: Mark) -> Kept:
+        now = await self._ask(lambda store: store.append(kept.storage_id, kept.generation, rows, mark))
+        if now is None:
+            raise Unkept
+        return now
+
+    async def _stored_end(self, kept: Kept, count: int) -> tuple[int, Rows]:
+        """Returns the last rows that are stored, about so many, and their first step."""
+        if not kept.rows:
+            return 0, NONE
+        begin = int((await self._stored(kept, max(0, kept.rows - count))).steps[0])
+        # All rows of that step, if there are several.
+        parts, at = list[Rows](), await row_of_step(self.part, kept, begin)
+        while at < kept.rows:
+            rows = await self._stored(kept, at)
+            parts.append(rows)
+            at += rows.length
+        return begin, await asyncio.to_thread(joined, parts)
+
+    async def _stored(self, kept: Kept, first: int) -> Rows:
+        return await stored_rows(self.part, self.path, kept, first, waits=self._waits)
+
+    async def _ask(self, question: Callable[[HistoryStore], T]) -> T | None:
+        return await self.part.histories.read(question, None)
+
+
+def end_of(told: Told) -> int:
+    """Returns the step behind the last one a run has."""
+    if told.last_step is not None:
+        return told.last_step + 1
+    # No history keys, and still rows: older servers and runs just begun. Their steps must be searched for.
+    return 0 if told.line_count == 0 else fetch.BEYOND_ALL_STEPS
+
+
+class Syncs:
+    """The histories being brought up to date, by run."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._syncs: dict[tuple[str, str], Sync] = {}
+
+    async def join(
+        self, part: Partition, record: Record, waits: Waits, *, page_rows: int, anew: bool
+    ) -> Sync:
+        """Returns the one that makes a run's history what this record tells of; `leave` it in any case."""
+        key = (part.account.account_id, record.storage_id)
+        told = Told.by(record)
+        while (sync := self._under_way(key)) is not None and (anew or sync.told != told):
+            await asyncio.wait([sync.task])  # what it finds is of use for this one
+        if sync is None:
+            path = RunPath(record.entity, record.project, record.run_id)
+            sync = Sync(part, path, record.storage_id, told, self._clock, page_rows, anew)
+            sync.join(waits)
+            self._syncs[key] = sync
+            sync.begin()
+        else:
+            sync.join(waits)
+        return sync
+
+    def leave(self, sync: Sync, waits: Waits) -> None:
+        """Lets a reader go. With the last one it ends, and whoever comes next starts anew."""
+        if not sync.leave(waits):
+            return
+        sync.task.cancel()
+        # Looked at here, so that nobody complains about what went wrong when all readers have left.
+        sync.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        key = (sync.part.account.account_id, sync.storage_id)
+        if self._syncs.get(key) is sync:
+            del self._syncs[key]
+
+    def _under_way(self, key: tuple[str, str]) -> Sync | None:
+        sync = self._syncs.get(key)
+        return None if sync is None or sync.task.done() else sync

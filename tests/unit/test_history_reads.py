@@ -1,0 +1,100 @@
+"""What a read of a history tells besides its rows, and reads of parts of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtapd.history import fetch
+from tests.support.history_rows import plain_rows
+from tests.support.one_history import Row, World, on_loop
+
+
+def rows_at(*steps: int) -> list[Row]:
+    return [{"_step": step, "loss": 1 / (step + 1)} for step in steps]
+
+
+@on_loop
+async def test_the_end_says_how_much_there_was(tmp_path: Path) -> None:
+    found = await World(tmp_path, rows_at(*range(2500))).batches()
+    end = found[-1]
+    assert (end.rows.length, end.done, end.total, end.exact, end.unknown_keys) == (0, 2500, 2500, True, ())
+    assert [batch.total for batch in found] == [2500] * len(found)
+
+
+@on_loop
+async def test_an_interrupted_read_goes_on_with_all_it_knew(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        {"_step": i, "text": "x" * 50_000} | ({"early": 1} if i < 3 else {"late": 2}) for i in range(400)
+    ]
+    world = World(tmp_path, rows)
+    keys = ("early", "late", "never", "text")
+    whole = await world.batches(keys=keys)
+    assert whole[-1].unknown_keys == ("never",)
+    places = [i for i, batch in enumerate(whole) if batch.resume]
+    assert len(places) > 3
+    for i in places:
+        rest = await world.batches(whole[i].resume, keys=keys)
+        steps = [row["_step"] for batch in [*whole[: i + 1], *rest] for row in plain_rows(batch.rows)]
+        assert steps == list(range(400))
+        assert [(b.done, b.exact) for b in rest][-1] == (400, True)
+        assert rest[-1].unknown_keys == ("never",) and rest[0].group == whole[i].group + 1
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("last_rows", [1, 10, 39, 40, 1000])
+@pytest.mark.parametrize("gap", [1, 7, 10**9])
+@on_loop
+async def test_the_last_rows_of_a_range(tmp_path: Path, last_rows: int, gap: int, kept: bool) -> None:
+    world = World(tmp_path, rows_at(*range(0, 40 * gap, gap)))
+    world.histories.broken = not kept
+    assert await world.read(last_rows=last_rows) == world.server.rows[-last_rows:]
+    assert len(world.server.asked) < 8
+    within = await world.read(last_rows=last_rows, min_step=10 * gap, max_step=20 * gap, keys=("loss",))
+    assert [row["_step"] for row in within] == [step * gap for step in range(10, 20)][-last_rows:]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@on_loop
+async def test_a_range(tmp_path: Path, kept: bool) -> None:
+    world = World(tmp_path, rows_at(*range(100)))
+    world.histories.broken = not kept
+    found = await world.batches(min_step=20, max_step=30)
+    assert [row["_step"] for batch in found for row in plain_rows(batch.rows)] == list(range(20, 30))
+    assert (found[0].total, found[-1].total, found[-1].exact) == (None, 10, True)
+    assert await world.read(min_step=500) == []
+    assert await world.read(max_step=0) == []
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("counted", [True, False])
+@on_loop
+async def test_without_a_last_step_the_rows_are_found_all_the_same(
+    tmp_path: Path, counted: bool, kept: bool
+) -> None:
+    world = World(tmp_path, rows_at(*range(0, 2500, 100)), stepped=False, counted=counted)
+    world.histories.broken = not kept
+    for _ in range(2):
+        assert await world.read(page_rows=10) == world.server.rows
+
+
+@on_loop
+async def test_nothing_was_logged(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    found = await world.batches(keys=("a",))
+    assert [batch.rows.length for batch in found] == [0] and not world.server.asked
+    assert found[0].unknown_keys == ("a",) and found[0].exact
+
+
+@on_loop
+async def test_system_metrics_say_when_they_are_a_sample(tmp_path: Path) -> None:
+    world = World(tmp_path, [{"_timestamp": i, "cpu": i} for i in range(50)])
+    found = await world.batches(system=True)
+    assert [row["cpu"] for batch in found for row in plain_rows(batch.rows)] == list(range(50))
+    assert found[-1].exact
+    assert await world.read(system=True, last_rows=3, keys=("cpu",)) == [
+        {"_timestamp": i, "cpu": i} for i in (47, 48, 49)
+    ]
+    world.server.rows = [{"_timestamp": i} for i in range(fetch.SYSTEM_ROWS + 5)]
+    assert not (await world.batches(system=True))[-1].exact
