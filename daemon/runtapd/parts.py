@@ -10,6 +10,7 @@ import random
 import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -214,10 +215,12 @@ class PartVitals:
         quota = self.partitions.quota
         sizes = await quota.sizes()
         on_disk = {account_id: await quota.counts(account_id) for account_id in sizes}
+        nothing: Counter[str] = Counter()
         return [
             CacheVitals(
                 account_id,
-                *on_disk.get(account_id, (0, 0)),
+                records=on_disk.get(account_id, nothing)["runs"],
+                answers=on_disk.get(account_id, nothing)["lists"],
                 disk_bytes=sizes.get(account_id, 0),
                 memory_bytes=self.partitions.memory_bytes(account_id),
             )

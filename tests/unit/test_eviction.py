@@ -55,11 +55,11 @@ def test_the_limit_is_five_gib_or_a_tenth_of_the_disk() -> None:
 
 
 def test_a_slice_takes_the_oldest_and_no_more_than_it_must() -> None:
-    oldest = [Kept("a", True, 10), Kept("pinned", True, 10), Kept("b", False, 10), Kept("c", True, 10)]
+    oldest = [Kept(name, "runs", 10) for name in ("a", "pinned", "b", "c")]
     assert [one.name for one in victims(oldest, 11, {"pinned"})] == ["a", "b"]
     assert victims(oldest, 0, ()) == []
 
 
 def test_a_slice_is_bounded() -> None:
-    assert len(victims((Kept(str(i), True, 0) for i in range(1000)), 10, ())) == SLICE_ROWS
-    assert len(victims([Kept("a", True, SLICE_BYTES), Kept("b", True, 1)], 2**40, ())) == 1
+    assert len(victims((Kept(str(i), "runs", 0) for i in range(1000)), 10, ())) == SLICE_ROWS
+    assert len(victims([Kept("a", "runs", SLICE_BYTES), Kept("b", "runs", 1)], 2**40, ())) == 1

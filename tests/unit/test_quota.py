@@ -20,6 +20,7 @@ from runtapd import faults
 from runtapd.cache.quota import Quota
 from runtapd.cache.records import RecordCache
 from runtapd.cache.store import RecordStore, StoredAnswer
+from runtapd.history.store import HistoryStore
 from runtapd.model.run import RunData
 from tests.support.runs import make_run
 
@@ -42,7 +43,11 @@ class House:
     def live(self, what: Callable[[Quota], Awaitable[T]], limit: int = ALL) -> T:
         async def lived() -> T:
             quota = Quota(
-                self.folder, limit, clock=lambda: self.now, unsent=lambda account: tuple(self.unsent)
+                self.folder,
+                limit,
+                (RecordStore, HistoryStore),
+                clock=lambda: self.now,
+                unsent=lambda account: tuple(self.unsent),
             )
             try:
                 return await what(quota)
@@ -53,7 +58,9 @@ class House:
 
     def cache(self, quota: Quota, account: str = "a") -> RecordCache:
         """One account's cache that holds nothing in memory."""
-        return RecordCache(quota.disk(account), app_url="https://x", memory_bytes=10, clock=lambda: self.now)
+        return RecordCache(
+            quota.disk(account, RecordStore), app_url="https://x", memory_bytes=10, clock=lambda: self.now
+        )
 
     async def fill(self, cache: RecordCache, *runs: RunData) -> None:
         """Takes in runs as if just fetched."""
@@ -243,7 +250,7 @@ def test_pruning_one_account_leaves_the_others_alone(house: House) -> None:
     async def story(quota: Quota) -> tuple[int, int]:
         await filled_hourly(house, quota, 5, "a")
         await filled_hourly(house, quota, 5, "b")
-        return await quota.prune("a", 0, None), (await quota.counts("b"))[0]
+        return await quota.prune("a", 0, None), (await quota.counts("b"))["runs"]
 
     freed, others = house.live(story)
     assert freed > 5 * 64 * 1024
@@ -325,7 +332,7 @@ def test_a_full_disk_says_so_and_the_cache_stays_usable(house: House) -> None:
     async def story(quota: Quota) -> None:
         cache = await filled_hourly(house, quota, 20)
         # The very first page of the log fails, as on a disk without room.
-        await quota.disk("a").read(_refuse_writes, None)
+        await quota.disk("a", RecordStore).read(_refuse_writes, None)
         with pytest.raises(faults.DiskFull, match="dropping all of it needs no room"):
             await quota.prune("", MIB // 2, None)
         assert await cache.by_path("team/vision/r000") is not None
@@ -346,20 +353,21 @@ import asyncio, resource, signal, sys
 from pathlib import Path
 from runtapd import faults
 from runtapd.cache.quota import Quota
+from runtapd.cache.store import RecordStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 async def main():
-    quota = Quota(Path(sys.argv[1]), 2**30, clock=lambda: 2e6, unsent=lambda account: ())
-    print((await quota.counts("a"))[0])
+    quota = Quota(Path(sys.argv[1]), 2**30, [RecordStore], clock=lambda: 2e6, unsent=lambda account: ())
+    print((await quota.counts("a"))["runs"])
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     try:
         await quota.prune("a", 2**20, None)
     except faults.DiskFull as fault:
         print("refused")
-    print((await quota.counts("a"))[0])
+    print((await quota.counts("a"))["runs"])
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     await quota.prune("a", 2**20, None)
-    print((await quota.counts("a"))[0] < 16)
+    print((await quota.counts("a"))["runs"] < 16)
     await quota.close()
 
 asyncio.run(main())

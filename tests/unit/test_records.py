@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -44,7 +45,7 @@ class Life:
 
     def run(self, what: Callable[[RecordCache], Awaitable[T]], *, memory: int = 2**24) -> T:
         async def lived() -> T:
-            disk = Disk(self.folder, clock=self.clock)
+            disk = Disk(self.folder, RecordStore, clock=self.clock)
             cache = RecordCache(disk, app_url="https://x", memory_bytes=memory, clock=self.clock)
             try:
                 return await what(cache)
@@ -222,7 +223,8 @@ def test_a_damaged_file_is_begun_anew(life: Life, damage: str) -> None:
     async def story(cache: RecordCache) -> int:
         await cache.by_path("team/vision/r0")
         await life.fetched(cache, make_run())
-        return (await cache._disk.read(RecordStore.counts, (0, 0)))[0]
+        nothing: Counter[str] = Counter()
+        return (await cache._disk.read(RecordStore.counts, nothing))["runs"]
 
     assert life.run(story) >= 0
     assert life.run(story) == 1, "from then on it is kept again"

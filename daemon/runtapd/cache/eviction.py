@@ -2,7 +2,7 @@
 
 The limit is shared. An account alone may have all of it; of n accounts each is sure of an n-th, and what some leave is
 for the others, so the largest gives way first, until it is as small as the next. Of one account's runs and lists those
-go that were last used longest ago.
+go that were last used longest ago; of its histories too, among them and whole.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ _MINUTE_S = 60
 
 
 class Kept(NamedTuple):
-    """A run or a list, as far as dropping it goes."""
+    """A run, a list or a history, as far as dropping it goes."""
 
     name: str
     """The run's storage id or the list's key."""
-    is_run: bool
+    what: str
+    """`runs`, `lists` or `histories`: which it is one of."""
     size: int
     """About how many bytes it takes."""
 

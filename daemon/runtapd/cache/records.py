@@ -43,7 +43,9 @@ class Held:
 class RecordCache:
     """The runs one account has seen."""
 
-    def __init__(self, disk: Disk, *, app_url: str, memory_bytes: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, disk: Disk[RecordStore], *, app_url: str, memory_bytes: int, clock: Callable[[], float]
+    ) -> None:
         self._app_url = app_url
         self._clock = clock
         self._memory: LRUCache[str, Record] = LRUCache(

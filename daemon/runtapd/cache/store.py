@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from runtapd.cache import tables
 from runtapd.cache.eviction import minute_of
-from runtapd.cache.space import Space
+from runtapd.cache.space import RECORDS, Space
 from runtapd.cache.tables import transaction
 from runtapd.model.run import DocumentKind, Record
 
@@ -43,9 +45,11 @@ class StoredAnswer:
 class RecordStore:
     """One account's records on disk. Every method blocks; call them from the store's one thread."""
 
+    FILE: ClassVar[tables.File] = tables.RECORDS
+
     def __init__(self, folder: Path) -> None:
-        self._db = tables.opened(folder, tables.RECORDS)
-        self.space = Space(self._db)
+        self._db = tables.opened(folder, self.FILE)
+        self.space = Space(self._db, RECORDS)
 
     def close(self) -> None:
         """Closes the file."""
@@ -184,11 +188,11 @@ class RecordStore:
             self._db.execute("DELETE FROM small_answers WHERE key = ?", (key,))
             self._db.execute("DELETE FROM uses WHERE name = ?", (key,))
 
-    def counts(self) -> tuple[int, int]:
-        """Returns the numbers of records and of lists of them."""
+    def counts(self) -> Counter[str]:
+        """Returns the numbers of runs and of lists of them."""
         records = self._db.execute("SELECT count(*) FROM records").fetchone()[0]
         answers = self._db.execute("SELECT count(*) FROM answers").fetchone()[0]
-        return records, answers
+        return Counter(runs=records, lists=answers)
 
     def ids_of(self, paths: Iterable[tuple[str, str, str]]) -> set[str]:
         """Returns the storage ids of the runs of these paths that are here."""

@@ -10,12 +10,14 @@ The file is readable across releases: what `FORMAT` 1 is, it stays (`tests/data/
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from runtapd.cache import tables
 from runtapd.cache.eviction import minute_of
+from runtapd.cache.space import Contents, Space
 from runtapd.cache.tables import transaction
 from runtapd.failpoints import failpoint
 from runtapd.history import kept
@@ -51,7 +53,11 @@ CREATE TRIGGER gone AFTER DELETE ON histories BEGIN
 END;
 """
 # A blob of a group has its key's number; a segment has one blob, with number -1. `uses` has a row for every history.
-FILE = tables.File("history.db", FORMAT, _SCHEMA)
+_DETAILS = """
+SELECT u.name, 'histories', (SELECT ifnull(sum(p.bytes), 0) FROM pieces AS p WHERE p.run = h.run)
+FROM u LEFT JOIN histories AS h ON h.storage_id = u.name
+"""
+_CONTENTS = Contents(_DETAILS, [("histories", "storage_id"), ("uses", "name")])  # the rest goes by trigger
 _ALL_KEYS = -1
 _MARK = "line_count, last_step, heartbeat_at, state, next_step, checked_at, settled, shortfall"
 _PIECE = "first, rows, first_step, last_step, grouped, texts"
@@ -60,8 +66,11 @@ _PIECE = "first, rows, first_step, last_step, grouped, texts"
 class HistoryStore:
     """One account's histories on disk. Every method blocks; call them from the store's one thread."""
 
+    FILE: ClassVar[tables.File] = tables.File("history.db", FORMAT, _SCHEMA)
+
     def __init__(self, folder: Path) -> None:
-        self._db = tables.opened(folder, FILE)
+        self._db = tables.opened(folder, self.FILE)
+        self.space = Space(self._db, _CONTENTS)
 
     def close(self) -> None:
         """Closes the file."""
@@ -165,6 +174,10 @@ class HistoryStore:
         """Forgets a run's history."""
         with transaction(self._db):
             self._db.execute("DELETE FROM histories WHERE storage_id = ?", (storage_id,))
+
+    def counts(self) -> Counter[str]:
+        """Returns the number of histories."""
+        return Counter(histories=self._db.execute("SELECT count(*) FROM histories").fetchone()[0])
 
     # Growing, inside a transaction
 

@@ -15,6 +15,8 @@ from runtapd.cache.eviction import LARGEST_LIMIT
 from runtapd.cache.policy import SoftLimits, Wishes
 from runtapd.cache.quota import Quota, RunPaths
 from runtapd.cache.records import RecordCache
+from runtapd.cache.store import RecordStore
+from runtapd.history.store import HistoryStore
 from runtapd.model.freshness import Source
 from runtapd.model.run import Record, RunData
 from runtapd.reads.answers import KeptAnswers
@@ -103,7 +105,7 @@ class Partitions:
         self._last_settled_at = last_settled_at
         self._accounts = accounts
         self._folder = folder
-        self.quota = Quota(folder, cache_limit_bytes, clock=clock, unsent=unsent)
+        self.quota = Quota(folder, cache_limit_bytes, (RecordStore, HistoryStore), clock=clock, unsent=unsent)
         self._memory_bytes = memory_bytes
         self._partitions: dict[str, Partition] = {}
 
@@ -113,7 +115,7 @@ class Partitions:
         partition = self._partitions.get(account.account_id)
         if partition is None:
             cache = RecordCache(
-                self.quota.disk(account.account_id),
+                self.quota.disk(account.account_id, RecordStore),
                 app_url=account.app_url,
                 memory_bytes=self._memory_bytes,
                 clock=self.clock,
@@ -125,7 +127,7 @@ class Partitions:
                 cache,
                 Flights(self.clock),
                 Flights(self.clock),
-                SmallAnswers(self.clock, self.quota.disk(account.account_id)),
+                SmallAnswers(self.clock, self.quota.disk(account.account_id, RecordStore)),
             )
             self._partitions[account.account_id] = partition
         partition.account = account

@@ -46,7 +46,7 @@ class _Kept:
 class SmallAnswers:
     """What one account was answered."""
 
-    def __init__(self, clock: Callable[[], float], disk: Disk) -> None:
+    def __init__(self, clock: Callable[[], float], disk: Disk[RecordStore]) -> None:
         self._clock = clock
         self._disk = disk
         self._kept: LRUCache[str, _Kept] = LRUCache(KEPT)
