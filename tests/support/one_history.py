@@ -13,7 +13,6 @@ from typing import Any
 from runtapd.cache.policy import Wishes
 from runtapd.history.kept import Kept
 from runtapd.history.store import HistoryStore
-from runtapd.history.table import Rows
 from runtapd.model import encode
 from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
@@ -88,10 +87,8 @@ class Histories:
     async def read(self, question: Callable[[HistoryStore], Any], otherwise: Any) -> Any:
         return otherwise if self.broken else question(self.store)
 
-    async def rows(
-        self, storage_id: str, generation: str, first: int, keys: Sequence[str] | None
-    ) -> Rows | None:
-        return None if self.broken else self.store.read(storage_id, generation, first, keys)
+    def used(self, names: Sequence[str]) -> None:
+        """Of no interest here."""
 
 
 class _Account:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 
 import pytest
@@ -11,59 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtapd.faults import InvalidAnswer
-from runtapd.history import fetch
+from runtapd.history import windows
 from runtapd.history.columns import parse_rows
-from runtapd.history.rows import Row
-from runtapd.model.paths import RunPath
-from runtapd.upstream.api import Wait
 from tests.support.history_rows import plain_rows
-
-PATH = RunPath("team", "vision", "r1")
-
-
-class Server:
-    """Rows of one run, sampled when more than asked for match; `cap` never gives more."""
-
-    def __init__(self, rows: list[Row], cap: int = 10**9) -> None:
-        self.rows, self.cap = rows, cap
-        self.asked: list[tuple[int, int, int]] = []
-
-    async def history(
-        self, path: RunPath, *, min_step: int, max_step: int, samples: int, wait: Wait
-    ) -> Sequence[str]:
-        self.asked.append((min_step, max_step, samples))
-        assert len(self.asked) < 500, "this does not end"
-        found = [row for row in self.rows if min_step <= row["_step"] < max_step]
-        return [json.dumps(row) for row in self._sampled(found, min(samples, self.cap))]
-
-    async def events(self, path: RunPath, *, samples: int, wait: Wait) -> Sequence[str]:
-        return [json.dumps(row) for row in self._sampled(self.rows, min(samples, self.cap))]
-
-    @staticmethod
-    def _sampled(rows: list[Row], samples: int) -> list[Row]:
-        if len(rows) <= samples:
-            return rows
-        return [rows[i * len(rows) // samples] for i in range(samples)]
-
-    def fetched(self, *, page_rows: int = 1000, counted: bool = True, begin: int = 0) -> list[Row]:
-        async def all_rows() -> list[Row]:
-            end = self.rows[-1]["_step"] + 1 if self.rows else 0
-            pages = fetch.steps(
-                self,  # type: ignore[arg-type]  # of Upstream, what histories need
-                PATH,
-                begin=begin,
-                end=end,
-                line_count=len(self.rows) if counted else None,
-                page_rows=page_rows,
-                waits=lambda: Wait(0.0),
-            )
-            return [row async for page, _ in pages for row in plain_rows(page)]
-
-        return asyncio.run(all_rows())
-
-
-def rows_at(*steps: int) -> list[Row]:
-    return [{"_step": step, "loss": 1 / (step + 1)} for step in steps]
+from tests.support.sampling_server import Server, rows_at
 
 
 @pytest.mark.parametrize("counted", [True, False])
@@ -123,19 +73,22 @@ def test_large_rows_come_fewer_at_a_time() -> None:
     server = Server([{"_step": i, "image": "x" * 10_000} for i in range(2500)])
     assert server.fetched() == server.rows
     largest = max(sum(low <= row["_step"] < high for row in server.rows) for low, high, _ in server.asked[1:])
-    assert largest * 10_000 <= fetch.PAGE_BYTES
+    assert largest * 10_000 <= windows.PAGE_BYTES * 1.1
 
 
 @pytest.mark.parametrize(
-    "text", ["[1]", "7", "null", '{"_step": "x"}', '{"_step": 1.5}', '{"_step": true}', "{", "[" * 5000]
+    "text",
+    ["[1]", "7", "null", '{"_step": "x"}', '{"_step": 1.5}', '{"_step": true}', "{", "[" * 5000, "", "1,2"],
 )
-def test_rows_that_are_none_are_an_invalid_answer(text: str) -> None:
+def test_rows_that_are_none_do_not_take_the_others_with_them(text: str) -> None:
+    rows = asyncio.run(parse_rows(['{"_step": 2}', text, '{"_step": 1}']))
+    assert plain_rows(rows) == [{"_step": 1}, {"_step": 2}]
     with pytest.raises(InvalidAnswer):
-        asyncio.run(parse_rows(['{"_step": 1}', text]))
+        asyncio.run(parse_rows([text, text]))
 
 
 def test_rows_as_servers_write_them() -> None:
-    texts = ['{"_step": 2.0, "a": NaN}', '{"_step": 1, "n": 123456789012345678901}', '{"_step": null}']
+    texts = ['{"_step": 2.0, "a": NaN}', '{"_step": "1", "n": 123456789012345678901}', '{"_step": null}']
     rows = plain_rows(asyncio.run(parse_rows(texts)))
     assert [row.get("_step") for row in rows] == [None, 1, 2]
     assert rows[1]["n"] == 123456789012345678901

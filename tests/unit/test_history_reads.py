@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtapd.history import fetch
+from runtapd.history import windows
 from tests.support.history_rows import plain_rows
 from tests.support.one_history import Row, World, on_loop
 
@@ -96,5 +96,5 @@ async def test_system_metrics_say_when_they_are_a_sample(tmp_path: Path) -> None
     assert await world.read(system=True, last_rows=3, keys=("cpu",)) == [
         {"_timestamp": i, "cpu": i} for i in (47, 48, 49)
     ]
-    world.server.rows = [{"_timestamp": i} for i in range(fetch.SYSTEM_ROWS + 5)]
+    world.server.rows = [{"_timestamp": i} for i in range(windows.MOST_ROWS + 5)]
     assert not (await world.batches(system=True))[-1].exact

@@ -101,7 +101,7 @@ async def test_a_run_made_again_has_nothing_of_the_first(tmp_path: Path) -> None
 
 @on_loop
 async def test_a_fetch_that_was_cut_off_goes_on_where_it_was(tmp_path: Path) -> None:
-    world = World(tmp_path, rows_of(5000))
+    world = World(tmp_path, rows_of(60_000))
 
     def fail_late() -> None:
         if len(world.server.asked) > 3:
@@ -110,7 +110,7 @@ async def test_a_fetch_that_was_cut_off_goes_on_where_it_was(tmp_path: Path) -> 
     world.server.before_answer = fail_late
     with pytest.raises(faults.UpstreamUnavailable):
         await world.read()
-    assert world.kept is not None and 1000 < world.kept.rows < 5000
+    assert world.kept is not None and 1000 < world.kept.rows < 60_000
     stored = world.kept.rows
     world.server.before_answer = lambda: None
     world.server.asked.clear()

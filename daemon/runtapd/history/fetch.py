@@ -1,107 +1,323 @@
 """Fetching all rows of a step range from a server that only ever answers "about so many rows".
 
-A range is proven complete when fewer rows came than were asked for, and only then, because several rows may share a
-step. Otherwise the server may have sampled, and a smaller range is asked for (the sample itself tells where the rows
-lie), or more rows of a single step. Ranges grow while rows are sparse, so that gaps cost next to nothing. Rows that are
-large are asked for fewer at a time.
+The range is kept as a row of pieces: those that were asked for, and what is still open between and behind them. While
+one page is parsed and handed on, the next is under way; several are where rows lie evenly. A piece whose answer may be
+a sample, or that failed, is opened again and cut smaller, and what was asked for behind it stays. `windows.py` decides
+how large pieces are.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
+from runtapd import faults
 from runtapd.history.columns import parse_rows
 from runtapd.history.table import Rows
+from runtapd.history.windows import MOST_ROWS, Windows, is_smallest
 from runtapd.model.paths import RunPath
-from runtapd.upstream.api import Upstream, Waits
+from runtapd.upstream.api import UNBOUNDED, Bounds, Upstream, Waits
 
-PAGE_ROWS = 1000
-PAGE_BYTES = 4 * 2**20
-"""About how many bytes of rows one answer may bring, once it is known how large they are."""
-SYSTEM_ROWS = 10_000
+PAGE_ROWS = 0
+"""Pages as large as the daemon finds best."""
 MOST_ROWS_OF_A_STEP = 100_000
 BEYOND_ALL_STEPS = 2**53
 """Behind every step, where a server does not say which is the last."""
+Pages = AsyncGenerator[tuple[Rows, int], None]
+AT_ONCE = 4
+AHEAD_BYTES = 8 * 2**20
+"""How much may be asked for ahead of what has been handed on."""
+_BOUNDS = Bounds(most_bytes=16 * 2**20, tries=2, within_s=20.0, lets_flow=True)
+"""When a page is given up for smaller ones; the smallest is waited for as long as the caller does."""
+_FAILING = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.InvalidAnswer)
+"""What a page may meet because of its size."""
+_ROUND = 500
+"""Ceilings that people set are multiples of this."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """How many steps to ask for next, and how many rows at most."""
+@dataclass(slots=True, eq=False)
+class _Piece:
+    """Some of the steps; open while they are not asked for."""
 
-    steps: int
-    rows: int
+    begin: int
+    stop: int
+    samples: int = 0
+    """How many rows were asked for at most."""
+    fewest: int = 0
+    """How many rows must be asked for, of a step that has more than were asked for before."""
+    widest: int = 0
+    """Through how many steps it may be asked for, where more were too many; 0: any number."""
+    task: asyncio.Task[None] | None = None
+    count: int | None = None
+    """How many rows its answer has."""
+    size: int = 0
+    """Bytes of its answer."""
+    found: Rows | None = None
+    whole: bool = False
+    """Whether the rows found are surely all."""
 
-    @staticmethod
-    def first(begin: int, end: int, line_count: int | None, page_rows: int) -> Window:
-        """Guesses from how dense the rows are: as many steps as should hold a little less than a page."""
-        steps = max(1, end - begin)
-        if not line_count:
-            return Window(steps, page_rows)
-        return Window(
-            max(1, page_rows - 1, min(steps, steps * page_rows * 9 // (line_count * 10))), page_rows
-        )
+    @property
+    def steps(self) -> int:
+        return self.stop - self.begin
 
-    def after(self, rows: int) -> Window:
-        """Adapts to the number of rows the last complete range held."""
-        if not rows:
-            return Window(self.steps * 64, self.rows)  # a gap; going too far costs a request or two
-        if rows * 4 < self.rows:
-            return Window(self.steps * 4, self.rows)
-        if rows * 2 < self.rows:
-            return Window(self.steps * 2, self.rows)
-        return self
+    @property
+    def open(self) -> bool:
+        return self.task is None
 
-    def narrower(self, asked: int, found: list[int]) -> Window:
-        """After an answer that may be a sample of the rows in `asked` steps; `found` are its steps, from the first one
-        asked for on."""
-        proven = max(1, self.rows - 1)  # so few steps, at a row each, are no sample
-        smallest = proven if asked > proven else 1
-        quarter = found[len(found) // 4] + 1 if len(found) > 3 else asked
-        # A quarter of the rows, wherever they lie; where the answer does not tell, half the steps.
-        steps = quarter if found and quarter <= found[-1] else asked // 2
-        return Window(max(smallest, steps), self.rows)
+    @property
+    def under_way(self) -> bool:
+        return self.task is not None and self.count is None
 
-    def with_rows_of(self, mean_bytes: int, page_rows: int) -> Window:
-        """Asks for fewer rows when they are large, and for more again when they are not."""
-        rows = max(1, min(page_rows, PAGE_BYTES // max(1, mean_bytes)))
-        return self if rows == self.rows else Window(max(1, self.steps * rows // self.rows), rows)
+    def is_dense(self) -> bool:
+        """Whether there is exactly one row at each step."""
+        if self.found is None or self.found.length != self.steps:
+            return False
+        steps = self.found.steps
+        return bool(steps[0] == self.begin and (steps[1:] - steps[:-1] == 1).all())
 
 
-async def steps(
+def steps(
     upstream: Upstream,
     path: RunPath,
     *,
     begin: int,
     end: int,
     line_count: int | None,
-    page_rows: int,
+    page_rows: int | None,
     waits: Waits,
-) -> AsyncGenerator[tuple[Rows, int], None]:
-    """Yields the rows with begin <= _step < end in order, each page with the step behind it."""
-    page_rows = page_rows or PAGE_ROWS
-    window = Window.first(begin, end, line_count, page_rows)
-    while begin < end:
-        stop = min(end, begin + window.steps)
-        samples = max(2, window.rows)  # of one row alone, nobody could say whether it was all
-        texts = await upstream.history(path, min_step=begin, max_step=stop, samples=samples, wait=waits())
-        rows = (await parse_rows(texts)).between(begin, stop)
-        count, size, asked = len(texts), sum(map(len, texts)), stop - begin
-        del texts
-        if count >= samples and asked > 1:
-            window = window.narrower(asked, (rows.steps - begin).tolist() if rows.length else [])
-            continue
-        if count >= samples and samples < MOST_ROWS_OF_A_STEP:
-            window = Window(1, samples * 10)
-            continue
-        yield rows, stop
-        begin = stop
-        window = window.after(count)
-        if count:
-            window = window.with_rows_of(size // count, page_rows)
+) -> Pages:
+    """Yields the rows with begin <= _step < end in order, each page with the step behind it.
+
+    `line_count` is how many rows there should be, as far as is known; `page_rows` how many rows to ask for at most.
+    Closing the iterator ends the requests under way. Rows that cannot be read are left out, see `rows.py`.
+    """
+    return _Fetch(upstream, path, begin, end, line_count, page_rows, waits).pages()
+
+
+class _Fetch:
+    """One range being read."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        path: RunPath,
+        begin: int,
+        end: int,
+        line_count: int | None,
+        page_rows: int | None,
+        waits: Waits,
+    ) -> None:
+        self._upstream, self._path, self._waits = upstream, path, waits
+        self._lines = line_count
+        self._evenly = bool(line_count) and (line_count or 0) <= end - begin
+        """Whether there may be a row at each step, and no more."""
+        self._windows = Windows(begin, end, line_count, page_rows)
+        self._pieces = [_Piece(begin, end)] if begin < end else []
+        self._given = 0
+        """Rows of the pieces that were handed on."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._checking = False
+        self._fault: BaseException | None = None
+        self._news = asyncio.Event()
+
+    async def pages(self) -> Pages:
+        try:
+            while self._pieces:
+                self._go_on()
+                first = self._pieces[0]
+                if first.whole and first.found is not None:
+                    del self._pieces[0]
+                    self._given += first.count or 0
+                    if not self._all_seen():
+                        self._go_on()
+                    yield first.found, first.stop
+                elif self._fault is not None:
+                    raise self._fault
+                else:
+                    self._news.clear()
+                    await self._news.wait()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and self._fault is None:
+            self._fault = task.exception()  # raised behind the pages that are there
+        self._news.set()
+
+    # What to do next
+
+    def _go_on(self) -> None:
+        """Asks for what may be asked for now, and sees to it that the first piece can be handed on."""
+        while self._fault is None and self._pieces and self._may_ask():
+            place = next((i for i, piece in enumerate(self._pieces) if piece.open), None)
+            if place is None:
+                break
+            self._ask_for(place)
+        self._prove_first()
+
+    def _may_ask(self) -> bool:
+        if self._checking:
+            return False
+        asked = [piece for piece in self._pieces if not piece.open]
+        under_way = sum(piece.under_way for piece in asked)
+        if self._pieces[0].open:
+            return under_way < AT_ONCE  # whatever has come behind it, this is what the reader waits for
+        rows, size = self._windows.expected
+        ahead = sum(piece.size for piece in asked) + under_way * size
+        if len(asked) >= AT_ONCE or ahead + size > AHEAD_BYTES or self._looks_capped():
+            return False
+        if self._lines and self._seen() + under_way * rows >= self._lines:
+            return False  # about all that there is
+        return not under_way or (self._windows.steady and self._windows.settled)
+
+    def _seen(self) -> int:
+        return self._given + sum(piece.count or 0 for piece in self._pieces)
+
+    def _all_seen(self) -> bool:
+        return self._lines is not None and self._seen() == self._lines
+
+    def _looks_capped(self) -> bool:
+        """Whether the next answer has about as many rows as the first one, which nothing proves yet."""
+        first, *others = self._pieces
+        if first.whole or first.found is None or not first.count:
+            return False
+        counts = (piece.count for piece in others if piece.count is not None and not piece.whole)
+        return any(9 * first.count <= 10 * count <= 11 * first.count for count in counts)
+
+    def _ask_for(self, place: int) -> None:
+        piece = self._pieces[place]
+        stop, samples = self._windows.cut(piece.begin, piece.stop)
+        if piece.widest:
+            stop = min(stop, piece.begin + piece.widest)
+        samples = max(samples, piece.fewest)
+        if stop < piece.stop:
+            self._pieces.insert(place + 1, _Piece(stop, piece.stop))
+            piece.stop = stop
+        piece.samples = samples
+        piece.task = self._start(self._ask(piece))
+
+    def _reopen(self, piece: _Piece) -> None:
+        """The piece is to be asked for again in narrower ones, together with what is open behind it."""
+        piece.task, piece.count, piece.size, piece.found = None, None, 0, None
+        piece.widest = self._windows.width
+        place = self._pieces.index(piece) + 1
+        if place < len(self._pieces) and self._pieces[place].open:
+            piece.stop = self._pieces.pop(place).stop
+
+    # One piece
+
+    async def _ask(self, piece: _Piece) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        last = is_smallest(piece.steps, piece.samples)
+        try:
+            texts = await self._request(
+                piece.begin, piece.stop, piece.samples, UNBOUNDED if last else _BOUNDS
+            )
+        except _FAILING:
+            if last or piece.fewest:
+                raise
+            self._windows.failed(piece.steps, piece.samples)
+            self._reopen(piece)
+            return
+        piece.count, piece.size = len(texts), sum(map(len, texts))
+        sampled = self._windows.may_be_sample(piece.samples, piece.count)
+        if not sampled or piece.steps == 1:
+            self._windows.whole(piece.steps, piece.samples, piece.count, piece.size, clock() - began)
+        if not sampled:
+            self._go_on()  # the next page is under way while this one is parsed
+        rows = (await parse_rows(texts)).between(piece.begin, piece.stop)
+        if piece.steps == 1:
+            self._take_step(piece, rows)
+        else:
+            self._take(piece, rows)
+
+    def _take_step(self, piece: _Piece, rows: Rows) -> None:
+        """Takes in the rows of a single step, all of them or all that can be had."""
+        if piece.samples <= (piece.count or 0) and piece.samples < MOST_ROWS_OF_A_STEP:
+            piece.fewest = min(MOST_ROWS_OF_A_STEP, piece.samples * 10)
+            piece.task, piece.count, piece.size = None, None, 0
+            return
+        piece.found, piece.whole = rows, True
+
+    def _take(self, piece: _Piece, rows: Rows) -> None:
+        piece.found, count = rows, piece.count or 0
+        if self._windows.may_be_sample(piece.samples, count):
+            self._narrow(piece, rows)
+        elif (self._evenly and piece.is_dense()) or self._windows.shows_whole(count):
+            piece.whole = True
+
+    def _narrow(self, piece: _Piece, rows: Rows) -> None:
+        self._windows.sampled(piece.steps, piece.samples, (rows.steps - piece.begin).tolist())
+        self._reopen(piece)
+
+    async def _request(self, begin: int, stop: int, samples: int, bounds: Bounds) -> list[str]:
+        return list(
+            await self._upstream.history(
+                self._path, min_step=begin, max_step=stop, samples=samples, wait=self._waits(), bounds=bounds
+            )
+        )
+
+    # Servers with a ceiling of their own
+
+    def _prove_first(self) -> None:
+        """Looks for a proof that the first piece is whole, and counts its rows again when there is none."""
+        first = self._pieces[0] if self._pieces else None
+        if first is None or first.found is None or first.whole or self._checking:
+            return
+        if self._windows.shows_whole(first.count or 0) or self._all_seen():
+            first.whole = True
+        elif not any(piece.under_way for piece in self._pieces) and not self._may_ask_more():
+            self._checking = True
+            self._start(self._check(first, first.found))
+
+    def _may_ask_more(self) -> bool:
+        return any(piece.open for piece in self._pieces) and self._may_ask()
+
+    async def _check(self, piece: _Piece, found: Rows) -> None:
+        """Counts the rows of a piece in two halves: where answers have a ceiling, these hold more together."""
+        at = found.steps
+        middle = min(max(int(at[len(at) // 2]) if len(at) else 0, piece.begin + 1), piece.stop - 1)
+        count, lower, upper = piece.count or 0, 0, 0
+        lower = len(await self._request(piece.begin, middle, piece.samples, UNBOUNDED))
+        if lower <= count:
+            upper = len(await self._request(middle, piece.stop, piece.samples, UNBOUNDED))
+        self._checking = False
+        if lower + upper <= count:
+            piece.whole = True
+            return
+        self._windows.met_ceiling(min([count] + [half for half in (lower, upper) if half * 10 >= count * 9]))
+        for other in reversed([other for other in self._pieces if not other.whole]):
+            if other.found is not None and self._windows.may_be_sample(other.samples, other.count or 0):
+                self._narrow(other, other.found)
 
 
 async def system(upstream: Upstream, path: RunPath, *, waits: Waits) -> tuple[Rows, bool]:
-    """Returns the rows of system metrics, and whether they are all there are."""
-    texts = await upstream.events(path, samples=SYSTEM_ROWS, wait=waits())
-    return await parse_rows(texts), len(texts) < SYSTEM_ROWS
+    """Returns the rows of system metrics, and whether they are all there are.
+
+    Servers sample this stream and cannot be asked for a part of it, so that nothing can be counted twice: rows are
+    taken for all only when there are fewer than were asked for, and not a round number of them.
+    """
+    samples = MOST_ROWS
+    while True:
+        bounds = _BOUNDS if samples > 10 else UNBOUNDED
+        try:
+            texts = await upstream.events(path, samples=samples, wait=waits(), bounds=bounds)
+        except _FAILING:
+            if samples <= 10:
+                raise
+            samples //= 4
+            continue
+        count = len(texts)
+        return await parse_rows(texts), count < samples and (not count or count % _ROUND > 0)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from cachetools import TTLCache
 
+from runtapd.cache.disk import Disk
 from runtapd.cache.eviction import LARGEST_LIMIT
 from runtapd.cache.policy import SoftLimits, Wishes
 from runtapd.cache.quota import Quota, RunPaths
@@ -42,6 +43,7 @@ class Partition:
     flights: Flights[Record]
     pages: Flights[None]
     small: SmallAnswers
+    histories: Disk[HistoryStore]
     answers: KeptAnswers = field(default_factory=KeptAnswers)
     unreadable: TTLCache[str, Unread] = field(default_factory=lambda: TTLCache(KEPT_UNREAD, SUSPECT_S))
     """Runs that their server could not give, by storage id. For a while they are not tried again in every list; after
@@ -128,6 +130,7 @@ class Partitions:
                 Flights(self.clock),
                 Flights(self.clock),
                 SmallAnswers(self.clock, self.quota.disk(account.account_id, RecordStore)),
+                self.quota.disk(account.account_id, HistoryStore),
             )
             self._partitions[account.account_id] = partition
         partition.account = account

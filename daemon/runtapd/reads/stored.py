@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from runtapd.history import fetch
 from runtapd.history.kept import Kept, Lost
-from runtapd.history.table import Rows, joined
+from runtapd.history.table import NONE, Rows, joined
 from runtapd.model.paths import RunPath
 from runtapd.reads.partitions import Partition
 from runtapd.upstream.api import Waits
@@ -33,14 +33,23 @@ async def stored_rows(
 
     Without `waits` the server is not asked for what cannot be read.
     """
+    part.histories.used([kept.storage_id])
     try:
-        rows = await part.histories.rows(kept.storage_id, kept.generation, first, keys or None)
+        return await _rows(part, kept, first, keys)
     except Lost as lost:
         if waits is None or not await _restored(part, path, kept, lost, waits):
             await part.histories.read(lambda store: store.drop(kept.storage_id), None)
             raise Unkept from lost
-        rows = await part.histories.rows(kept.storage_id, kept.generation, first, keys or None)
-    if rows is None or not rows.length:
+    return await _rows(part, kept, first, keys)
+
+
+async def _rows(part: Partition, kept: Kept, first: int, keys: tuple[str, ...]) -> Rows:
+    stretch = await part.histories.read(
+        lambda store: store.stretch(kept.storage_id, kept.generation, first, keys or None), None
+    )
+    # Decoding takes milliseconds: not in the thread in which others ask for their rows.
+    rows = await asyncio.to_thread(stretch.decoded) if stretch is not None else NONE
+    if not rows.length:
         raise Unkept
     return rows
 

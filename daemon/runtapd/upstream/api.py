@@ -184,9 +184,18 @@ class Upstream(Protocol):
         UpstreamUnavailable, UpstreamTimeout or InvalidAnswer, and the caller reads before sending again."""
 
     async def history(
-        self, path: RunPath, *, min_step: int, max_step: int, samples: int, wait: Wait
+        self,
+        path: RunPath,
+        *,
+        min_step: int,
+        max_step: int,
+        samples: int,
+        wait: Wait,
+        bounds: Bounds = UNBOUNDED,
     ) -> Sequence[str]:
         """Returns rows with min_step <= _step < max_step as JSON texts, at most about `samples`."""
 
-    async def events(self, path: RunPath, *, samples: int, wait: Wait) -> Sequence[str]:
+    async def events(
+        self, path: RunPath, *, samples: int, wait: Wait, bounds: Bounds = UNBOUNDED
+    ) -> Sequence[str]:
         """Returns rows of system metrics as JSON texts, at most about `samples`."""

@@ -188,21 +188,39 @@ class GraphQLUpstream:
         return decode.run(bucket, before.entity, before.project, "upsertBucket.bucket")
 
     async def history(
-        self, path: RunPath, *, min_step: int, max_step: int, samples: int, wait: Wait
+        self,
+        path: RunPath,
+        *,
+        min_step: int,
+        max_step: int,
+        samples: int,
+        wait: Wait,
+        bounds: Bounds = UNBOUNDED,
     ) -> Sequence[str]:
         """See Upstream."""
         variables = {"minStep": min_step, "maxStep": max_step, "samples": samples}
-        return await self._rows("HistoryPage", documents.HISTORY_PAGE, "history", path, variables, wait)
+        document = documents.HISTORY_PAGE
+        return await self._rows("HistoryPage", document, "history", path, variables, wait, bounds)
 
-    async def events(self, path: RunPath, *, samples: int, wait: Wait) -> Sequence[str]:
+    async def events(
+        self, path: RunPath, *, samples: int, wait: Wait, bounds: Bounds = UNBOUNDED
+    ) -> Sequence[str]:
         """See Upstream."""
-        return await self._rows("RunEvents", documents.EVENTS, "events", path, {"samples": samples}, wait)
+        variables = {"samples": samples}
+        return await self._rows("RunEvents", documents.EVENTS, "events", path, variables, wait, bounds)
 
     async def _rows(
-        self, operation: str, text: str, name: str, path: RunPath, variables: dict[str, Any], wait: Wait
+        self,
+        operation: str,
+        text: str,
+        name: str,
+        path: RunPath,
+        variables: dict[str, Any],
+        wait: Wait,
+        bounds: Bounds,
     ) -> list[str]:
         where = {"entity": path.entity, "project": path.project, "name": path.run_id}
-        data = await self.channel.graphql(operation, text, where | variables, wait)
+        data = await self.channel.graphql(operation, text, where | variables, wait, bounds=bounds)
         found = decode.rows(data, name)
         if found is None:
             raise self._no_run(str(path))
