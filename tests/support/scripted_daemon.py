@@ -87,6 +87,8 @@ class ScriptedDaemon:
         """Ends a ReadHistory as a dying daemon would, after so many messages; once, unless `breaks_always`."""
         self.breaks_always = False
         self.group_rows = 1000
+        self.keys_page = 1000
+        """How many keys of a history fit one answer."""
         self.exact = True
         """Whether rows are said to be all there are."""
         self.lock = threading.Lock()
@@ -275,6 +277,25 @@ class _History(history_pb2_grpc.HistoryServiceServicer):
                 script.break_history_after = number if script.breaks_always else -1
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
             yield message
+
+    def GetHistoryKeys(
+        self, request: history_pb2.GetHistoryKeysRequest, context: Context
+    ) -> history_pb2.GetHistoryKeysResponse:
+        script = self.script
+        script.enter("history.GetHistoryKeys", request, context)
+        rows = script.rows.get(request.path, [])
+        keys = sorted(Counter(key for row in rows for key in row).items())
+        begin = int(request.page_token or 0)
+        end = begin + script.keys_page
+        return history_pb2.GetHistoryKeysResponse(
+            keys=[
+                history_pb2.HistoryKey(key=key, type_counts={"number": count})
+                for key, count in keys[begin:end]
+            ],
+            next_page_token=str(end) if end < len(keys) else "",
+            total_size=len(keys),
+            history_line_count=len(rows),
+        )
 
 
 _DOCUMENTS = {

@@ -20,8 +20,9 @@ def messages_of(
     exact: bool = True,
 ) -> Iterator[history_pb2.ReadHistoryResponse]:
     """The messages that answer a ReadHistory for a run with these rows; two per group."""
-    chosen = [row for row in rows if _wanted(row, request)]
-    unknown = [key for key in request.keys if not any(key in row for row in rows)]
+    ranged = [row for row in rows if _in_range(row, request)]
+    unknown = [key for key in request.keys if not any(key in row for row in ranged)]
+    chosen = [row for row in ranged if _wanted(row, request)]
     begin = int(request.resume_token or 0)
     ends = range(begin, max(len(chosen), begin + 1), group_rows)
     for start in ends:
@@ -68,12 +69,14 @@ def _column(name: str, cells: Sequence[Any]) -> tuple[pa.Field, pa.Array]:
     return pa.field(name, kind, metadata=metadata or None), pa.array(values, kind)
 
 
-def _wanted(row: dict[str, Any], request: history_pb2.ReadHistoryRequest) -> bool:
+def _in_range(row: dict[str, Any], request: history_pb2.ReadHistoryRequest) -> bool:
     step = row.get("_step", 0)
     if request.HasField("min_step") and step < request.min_step:
         return False
-    if request.HasField("max_step") and step >= request.max_step:
-        return False
+    return not (request.HasField("max_step") and step >= request.max_step)
+
+
+def _wanted(row: dict[str, Any], request: history_pb2.ReadHistoryRequest) -> bool:
     if not request.keys:
         return True
     decide = all if request.join == history_pb2.HISTORY_JOIN_INNER else any
