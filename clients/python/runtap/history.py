@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtap import row_groups
 from runtap.cautions import caution
-from runtap.errors import InvalidRequestError
+from runtap.errors import CommError, InvalidRequestError
 from runtap.row_groups import HistoryRow
 from runtap.v1 import history_pb2
 from runtap.values import check_text
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 STREAMS = {"default": 1, "events": 2, "system": 2}
 """`HistoryStream` of history.proto by the names of the wandb SDK; written out so that this module needs no stub."""
+DEFAULT_PAGE = 1000
+"""The `page_size` of the wandb SDK. As the default it leaves to the daemon how much it asks for at once."""
 
 
 class UnknownKeyWarning(UserWarning):
@@ -32,7 +35,7 @@ class HistoryScan(Iterable[HistoryRow]):
         path: str,
         *,
         keys: Iterable[str] | None = None,
-        page_size: int = 1000,
+        page_size: int = DEFAULT_PAGE,
         min_step: int | None = None,
         max_step: int | None = None,
         use_cache: bool = True,
@@ -57,7 +60,7 @@ class HistoryScan(Iterable[HistoryRow]):
             empty = empty and not group.length
             yield from group.rows()
         if self._keys and empty:
-            _warn_of_nothing(self._path, self._keys, unknown)
+            self._warn_of_nothing(unknown)
 
     def __next__(self) -> HistoryRow:
         if self._own is None:
@@ -69,6 +72,16 @@ class HistoryScan(Iterable[HistoryRow]):
     def __repr__(self) -> str:
         return f"<HistoryScan of {self._path}>"
 
+    def _warn_of_nothing(self, unknown: Sequence[str]) -> None:
+        if unknown:
+            text = words_of_unknown(self._session, self._path, unknown)
+        else:
+            text = (
+                f"no row of {self._path} has all of {', '.join(self._keys)}: each was logged, but never in the same "
+                "step; history(keys=...) gives rows that have at least one"
+            )
+        caution(text, UnknownKeyWarning)
+
     def _request(self) -> history_pb2.ReadHistoryRequest:
         return history_pb2.ReadHistoryRequest(
             path=self._path,
@@ -78,7 +91,7 @@ class HistoryScan(Iterable[HistoryRow]):
             min_step=self._min_step,
             max_step=self._max_step,
             format=history_pb2.HISTORY_FORMAT_ARROW,
-            upstream_page_size=self._page_size,
+            upstream_page_size=0 if self._page_size == DEFAULT_PAGE else self._page_size,
             options=self._session.options(no_cache=not self._use_cache),
         )
 
@@ -106,6 +119,14 @@ def checked_number(name: str, value: Any, *, least: int | None = None, bits: int
     return min(max(number, -largest), largest)
 
 
+def checked_choice(name: str, value: str, choices: Mapping[str, int]) -> int:
+    """What one of these words stands for in the contract."""
+    if not isinstance(value, str) or value not in choices:
+        *first, last = (f'"{choice}"' for choice in choices)
+        raise refused(name, f"{name} is {', '.join(first)} or {last}, not {value!r}")
+    return choices[value]
+
+
 def refused(field: str, message: str) -> InvalidRequestError:
     """An argument that means nothing."""
     return InvalidRequestError(
@@ -113,12 +134,21 @@ def refused(field: str, message: str) -> InvalidRequestError:
     )
 
 
-def _warn_of_nothing(path: str, keys: list[str], unknown: tuple[str, ...]) -> None:
-    if unknown:
-        text = f"{path} never logged {', '.join(unknown)}"
-    else:
-        text = (
-            f"no row of {path} has all of {', '.join(keys)}: each was logged, but never in the same step; "
-            "history(keys=...) gives rows that have at least one"
-        )
-    caution(text, UnknownKeyWarning)
+def words_of_unknown(session: Session, path: str, unknown: Sequence[str]) -> str:
+    """Says that keys were never logged, and which keys that were come nearest."""
+    existing = _keys_of(session, path)
+    nearest = dict.fromkeys(
+        like for key in unknown for like in difflib.get_close_matches(key, existing, n=2, cutoff=0.6)
+    )
+    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+    return f"{path} never logged {', '.join(unknown)}{hint}"
+
+
+def _keys_of(session: Session, path: str) -> list[str]:
+    """What the run logged; [] when that cannot be had, as for a mere hint nothing may fail."""
+    request = history_pb2.GetHistoryKeysRequest(path=path, options=session.options())
+    try:
+        answer: history_pb2.GetHistoryKeysResponse = session.call("history.GetHistoryKeys", request)
+    except CommError:
+        return []
+    return [key.key for key in answer.keys]

@@ -134,10 +134,14 @@ class Session:
     def fresh(self, message: common_pb2.Freshness, what: str) -> Freshness:
         """Reads how fresh an answer is, and warns when it is stale."""
         freshness = from_message(message)
+        self.warn_of_age(freshness, what)
+        return freshness
+
+    def warn_of_age(self, freshness: Freshness, what: str) -> None:
+        """Warns when an answer is stale."""
         if freshness.stale:
             age = f"{freshness.age_s:.0f} s old" if freshness.age_s is not None else "of unknown age"
             caution(f"{what} is {age}: {self.base_url} could not be asked", StaleWarning)
-        return freshness
 
     def _login(self) -> accounts_pb2.LoginResponse:
         surroundings = self._environment or caller_environment()
