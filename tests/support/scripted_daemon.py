@@ -285,6 +285,8 @@ class _History(history_pb2_grpc.HistoryServiceServicer):
         messages = messages_of_many(script.rows, script.history_errors, request, script.group_rows)
         for number, message in enumerate(messages):
             self.break_after(number, context)
+            if message.HasField("rows"):
+                message.rows.freshness.CopyFrom(script.freshness)
             yield message
 
     def GetHistoryKeys(
