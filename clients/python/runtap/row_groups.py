@@ -149,6 +149,11 @@ def parsed_all(texts: list[str]) -> list[Any]:
     return values
 
 
+def load() -> None:
+    """Imports what rows are made of, which takes as long as the daemon does for a short history."""
+    import pyarrow  # noqa: F401
+
+
 def read(session: Session, request: history_pb2.ReadHistoryRequest) -> Iterator[RowGroup]:
     """The groups in order. When the daemon goes away in the middle, the next one continues. What is wrong with the rows
     (too few, too old) is warned of at the end."""
@@ -178,7 +183,7 @@ def _whole_groups(
     session: Session, request: history_pb2.ReadHistoryRequest
 ) -> Iterator[tuple[RowGroup, str]]:
     assembly = Assembly()
-    for message in session.stream("history.ReadHistory", request):
+    for message in session.stream("history.ReadHistory", request, meanwhile=load):
         group = assembly.add(message)
         if group is not None:
             yield group, message.resume_token

@@ -137,7 +137,7 @@ def _stream(session: Session, paths: Sequence[str], wanted: Wanted) -> _Collecte
     )
     collected = _Collected()
     assemblies: dict[str, Assembly] = {}
-    for message in session.stream("history.ReadHistories", request):
+    for message in session.stream("history.ReadHistories", request, meanwhile=row_groups.load):
         path = message.run_path
         if message.HasField("error"):
             collected.errors[path] = item_error(message.error)

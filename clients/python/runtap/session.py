@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from runtap import channel
@@ -115,9 +115,16 @@ class Session:
         self._login_again()
         return channel.daemon().call(method, request, account=self.account, timeout=seconds)
 
-    def stream(self, method: str, request: Message) -> Iterator[Any]:
-        """Many answers. No deadline: the daemon watches over the server, and gRPC over the daemon."""
-        messages = channel.daemon().stream(method, request, account=self.account, timeout=None)
+    def stream(
+        self, method: str, request: Message, meanwhile: Callable[[], None] | None = None
+    ) -> Iterator[Any]:
+        """Many answers. No deadline: the daemon watches over the server, and gRPC over the daemon.
+
+        `meanwhile` is done while the daemon works on the first one: an import, say.
+        """
+        messages = channel.daemon().stream(
+            method, request, account=self.account, timeout=None, meanwhile=meanwhile
+        )
         try:
             first = next(messages, None)
         except CommError as error:
