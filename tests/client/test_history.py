@@ -242,6 +242,12 @@ def test_scans_with_keys_have_all_of_them(daemon: ScriptedDaemon, run: runtap.Ru
     assert len(list(run.scan_history(keys=[]))) == 10
 
 
+def test_the_daemon_chooses_the_pages_unless_told(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    for page_size, asked in ((None, 0), (1000, 0), (999, 999), (20_000_000, 20_000_000)):
+        list(run.scan_history() if page_size is None else run.scan_history(page_size=page_size))
+        assert daemon.last("history.ReadHistory").upstream_page_size == asked
+
+
 def test_scans_of_a_range_of_steps(daemon: ScriptedDaemon, run: runtap.Run) -> None:
     assert [at["_step"] for at in run.scan_history(min_step=3, max_step=6)] == [3, 4, 5]
     list(run.scan_history(use_cache=False))

@@ -114,6 +114,19 @@ def test_keys_never_in_the_same_row(daemon: ScriptedDaemon, run: runtap.Run) -> 
     assert ranged.startswith(f"no row of {PATH} from step 1 on has all of 'a', 'b': ")
 
 
+def test_tables_are_told_the_same(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    assert (
+        told(lambda: run.history_table(keys=["vall_loss"]))
+        == f"{PATH} never logged 'vall_loss'; nearest: 'val_loss'"
+    )
+    text = told(lambda: run.history_table(keys=["acc"], min_step=8))
+    assert text == f"no row of {PATH} from step 8 on has 'acc', which it logged in other steps"
+    daemon.rows[PATH] = [{"_step": step, "ab"[step % 2]: 1} for step in range(4)]
+    both = f"no row of {PATH} has all of 'a' (2 times), 'b' (2 times): "
+    assert told(lambda: run.history_table(keys=["a", "b"], how="inner")).startswith(both)
+    assert told(lambda: run.history_table(keys=["a", "b"], how="inner", last=2)).startswith(both)
+
+
 def test_system_metrics_are_no_keys_of_the_history(daemon: ScriptedDaemon, run: runtap.Run) -> None:
     daemon.rows[PATH] = [{"system.cpu": 1.0, "_timestamp": 3.0}, {"system.gpu": 1.0, "_timestamp": 4.0}]
     text = told(lambda: run.history(keys=["system.cpuu"], stream="system"))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from runtap import row_groups
 from runtap.cautions import caution
 from runtap.history import STREAMS, checked_keys, checked_number, refused
+from runtap.history_columns import EVERYWHERE, ordered
 from runtap.history_keys import warn_of_apart, warn_of_unknown
 from runtap.row_groups import RowGroup
 from runtap.v1 import history_pb2
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from runtap.session import Session
 
-EVERYWHERE = ("_step", "_runtime", "_timestamp")
 DEFAULT_SAMPLES = 500
 
 
@@ -182,14 +182,6 @@ def spread(total: int, samples: int) -> list[int]:
     if samples == 1:
         return [total - 1]
     return [(index * (total - 1) + (samples - 1) // 2) // (samples - 1) for index in range(samples)]
-
-
-def ordered(groups: Sequence[RowGroup]) -> list[str]:
-    """All columns: `_step`, metrics as first seen, `_runtime`, `_timestamp`."""
-    seen = dict.fromkeys(name for group in groups for name in group.columns)
-    first, *last = EVERYWHERE
-    metrics = [name for name in seen if name not in EVERYWHERE]
-    return [*(name for name in [first] if name in seen), *metrics, *(name for name in last if name in seen)]
 
 
 def frame(pandas: ModuleType, groups: Sequence[RowGroup], columns: Sequence[str]) -> pd.DataFrame:

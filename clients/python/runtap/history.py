@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtap import row_groups
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STREAMS = {"default": 1, "events": 2, "system": 2}
 """`HistoryStream` of history.proto by the names of the wandb SDK; written out so that this module needs no stub."""
+DEFAULT_PAGE = 1000
+"""The `page_size` of the wandb SDK. As the default it leaves to the daemon how much it asks for at once."""
 
 
 class HistoryScan(Iterable[HistoryRow]):
@@ -29,7 +31,7 @@ class HistoryScan(Iterable[HistoryRow]):
         path: str,
         *,
         keys: Iterable[str] | None = None,
-        page_size: int = 1000,
+        page_size: int = DEFAULT_PAGE,
         min_step: int | None = None,
         max_step: int | None = None,
         use_cache: bool = True,
@@ -83,7 +85,7 @@ class HistoryScan(Iterable[HistoryRow]):
             min_step=self._min_step,
             max_step=self._max_step,
             format=history_pb2.HISTORY_FORMAT_ARROW,
-            upstream_page_size=self._page_size,
+            upstream_page_size=0 if self._page_size == DEFAULT_PAGE else self._page_size,
             options=self._session.options(no_cache=not self._use_cache),
         )
 
@@ -109,6 +111,14 @@ def checked_number(name: str, value: Any, *, least: int | None = None, bits: int
         raise refused(name, f"{name} is an integer of {least or 0} or more, not {value!r}")
     largest: int = 2**bits - 1
     return min(max(number, -largest), largest)
+
+
+def checked_choice(name: str, value: str, choices: Mapping[str, int]) -> int:
+    """What one of these words stands for in the contract."""
+    if not isinstance(value, str) or value not in choices:
+        *first, last = (f'"{choice}"' for choice in choices)
+        raise refused(name, f"{name} is {', '.join(first)} or {last}, not {value!r}")
+    return choices[value]
 
 
 def refused(field: str, message: str) -> InvalidRequestError:
