@@ -24,6 +24,7 @@ from runtapd.journal import Journal
 from runtapd.paging import Sealer
 from runtapd.reads.best import BestRuns
 from runtapd.reads.histories import HistoryReads
+from runtapd.reads.history_keys import HistoryKeyReads
 from runtapd.reads.lists import RunLists
 from runtapd.reads.overlay import Overlay
 from runtapd.reads.partitions import Partitions
@@ -32,6 +33,7 @@ from runtapd.reads.runs import RunReads
 from runtapd.reads.sweeps import SweepReads
 from runtapd.services.accounts import AccountService
 from runtapd.services.history import HistoryService
+from runtapd.services.history_keys import HistoryKeyPages
 from runtapd.services.projects import ProjectService
 from runtapd.services.runs import RunService
 from runtapd.services.sweeps import SweepService
@@ -113,7 +115,9 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
         "AccountService": AccountService(accounts, partitions, journal, sealer, settings.local_home),
         "ProjectService": ProjectService(partitions, ProjectReads(partitions), sealer),
         "RunService": run_service,
-        "HistoryService": HistoryService(partitions, histories, sealer),
+        "HistoryService": HistoryService(
+            partitions, histories, HistoryKeyPages(partitions, HistoryKeyReads(runs), sealer), sealer
+        ),
         "SweepService": SweepService(
             partitions, SweepReads(partitions), BestRuns(lists, histories), run_service, sealer
         ),

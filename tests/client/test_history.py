@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import pickle
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -119,7 +120,8 @@ def test_a_spread_is_even_and_has_no_duplicates(total: int, samples: int) -> Non
 def test_a_sample_nobody_asked_for_is_said_to_be_one(daemon: ScriptedDaemon, run: runtap.Run) -> None:
     daemon.group_rows = 1000
     daemon.rows[PATH] = [row(step) for step in range(600)]
-    with pytest.warns(SampledWarning, match="scan_history") as caught:
+    said = f"returned 500 of 600 rows of {PATH}, spread evenly; scan_history()"
+    with pytest.warns(SampledWarning, match=re.escape(said)) as caught:
         frame = run.history()
     assert len(frame) == 500
     assert [warning.filename for warning in caught] == [__file__]
@@ -215,7 +217,7 @@ def test_an_empty_history(daemon: ScriptedDaemon, run: runtap.Run) -> None:
     assert run.history().empty
     assert run.history(pandas=False) == []
     assert list(run.scan_history()) == []
-    with pytest.warns(UnknownKeyWarning, match="never logged loss"):
+    with pytest.warns(UnknownKeyWarning, match="never logged 'loss'; its history is empty"):
         frame = run.history(keys=["loss"])
     assert list(frame.columns) == ["_step", "loss", "_timestamp"]
     assert len(frame) == 0
@@ -240,6 +242,12 @@ def test_scans_with_keys_have_all_of_them(daemon: ScriptedDaemon, run: runtap.Ru
     assert len(list(run.scan_history(keys=[]))) == 10
 
 
+def test_the_daemon_chooses_the_pages_unless_told(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    for page_size, asked in ((None, 0), (1000, 0), (999, 999), (20_000_000, 20_000_000)):
+        list(run.scan_history() if page_size is None else run.scan_history(page_size=page_size))
+        assert daemon.last("history.ReadHistory").upstream_page_size == asked
+
+
 def test_scans_of_a_range_of_steps(daemon: ScriptedDaemon, run: runtap.Run) -> None:
     assert [at["_step"] for at in run.scan_history(min_step=3, max_step=6)] == [3, 4, 5]
     list(run.scan_history(use_cache=False))
@@ -254,12 +262,12 @@ def test_a_missing_key_of_a_row_says_what_to_do(run: runtap.Run) -> None:
 
 
 def test_keys_never_logged_or_never_together_are_named(daemon: ScriptedDaemon, run: runtap.Run) -> None:
-    with pytest.warns(UnknownKeyWarning, match="never logged typo"):
+    with pytest.warns(UnknownKeyWarning, match="never logged 'typo'"):
         assert list(run.scan_history(keys=["loss", "typo"])) == []
-    with pytest.warns(UnknownKeyWarning, match="never logged typo"):
+    with pytest.warns(UnknownKeyWarning, match="never logged 'typo'"):
         run.history(keys=["loss", "typo"])
     daemon.rows[PATH] = [{"_step": 0, "a": 1}, {"_step": 1, "b": 1}]
-    with pytest.warns(UnknownKeyWarning, match="no row of ada/digits/r1 has all of a, b"):
+    with pytest.warns(UnknownKeyWarning, match="no row of ada/digits/r1 has all of 'a'"):
         assert list(run.scan_history(keys=["a", "b"])) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 from typing import Any
 
@@ -109,6 +110,33 @@ print([round(row["loss"], 6) for row in history])
 """,
     )
     assert out.strip() == "[1.0, 0.8, 0.6, 0.4, 0.2]"
+
+
+def test_keys_of_a_history_and_one_that_it_does_not_have(world: World) -> None:
+    out = script(
+        world,
+        """
+import warnings
+import runtap
+from runtap.v1 import history_pb2
+api = wandb.Api()
+run = api.run("<entity>/<project>/run0")
+history = runtap.connect(account=api.client.account).history
+answer = history.GetHistoryKeys(history_pb2.GetHistoryKeysRequest(path=str(run.path)))
+print({one.key: dict(one.type_counts) for one in answer.keys})
+print(answer.last_step, answer.history_line_count)
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    assert not list(run.scan_history(keys=["acuracy"]))
+print(*[one.message for one in told])
+""",
+    )
+    keys, numbers, told = out.splitlines()
+    assert ast.literal_eval(keys) == {
+        key: {"number": 5} for key in ("_runtime", "_step", "_timestamp", "accuracy", "loss")
+    }
+    assert numbers == "4 5"
+    assert told == f"{world.path(PROJECT)}/run0 never logged 'acuracy'; nearest: 'accuracy'"
 
 
 def test_update_of_metrics_and_config_is_seen_by_the_real_client(world: World) -> None:

@@ -52,6 +52,9 @@ READS: dict[str, Callable[[Seat, common_pb2.ReadOptions], Any]] = {
             )
         )
     ),
+    "GetHistoryKeys": lambda seat, o: seat.histories().GetHistoryKeys(
+        history_pb2.GetHistoryKeysRequest(path=f"{PROJECT_PATH}/r1", options=o)
+    ),
     "GetProject": lambda seat, o: seat.projects().GetProject(
         projects_pb2.GetProjectRequest(path=PROJECT_PATH, options=o)
     ),
@@ -93,6 +96,9 @@ TOKENS: dict[str, Callable[[Seat, str], Any]] = {
     ),
     "ListSweeps": lambda seat, token: seat.sweeps().ListSweeps(
         sweeps_pb2.ListSweepsRequest(project=PROJECT_PATH, page_size=1, page_token=token)
+    ),
+    "GetHistoryKeys": lambda seat, token: seat.histories().GetHistoryKeys(
+        history_pb2.GetHistoryKeysRequest(path=f"{PROJECT_PATH}/r1", page_size=1, page_token=token)
     ),
     "ListWrites": lambda seat, token: seat.writes().ListWrites(
         writes_pb2.ListWritesRequest(page_size=1, page_token=token)

@@ -72,7 +72,9 @@ def survives(seat: Seat, rpc: str, **fields: Any) -> None:
 
 @settings(max_examples=200)
 @given(
-    st.sampled_from(["GetRun", "ReadHistory", "ReadDocument", "UpdateRun", "GetSweep", "ListSweepRuns"]),
+    st.sampled_from(
+        ["GetRun", "ReadHistory", "GetHistoryKeys", "ReadDocument", "UpdateRun", "GetSweep", "ListSweepRuns"]
+    ),
     PATHS,
 )
 def test_any_text_as_a_path(seat: Seat, rpc: str, path: str) -> None:
@@ -113,7 +115,7 @@ def test_any_text_as_a_mask(seat: Seat, path: str) -> None:
 @settings(max_examples=60)
 @given(TEXTS | st.binary(max_size=60).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
 def test_any_text_as_a_token(seat: Seat, token: str) -> None:
-    for rpc in ("ListRuns", "ListProjects", "ListSweeps", "ListSweepRuns"):
+    for rpc in ("ListRuns", "ListProjects", "ListSweeps", "ListSweepRuns", "GetHistoryKeys"):
         survives(seat, rpc, page_token=token)
     survives(seat, "ReadHistory", resume_token=token)
 

@@ -69,7 +69,10 @@ class PersonalUpstream(SweepingUpstream):
     def add_personal_run(self, run_id: str, **fields: Any) -> Node:
         """Adds a run whose texts name its reader."""
         told = {"reader": READER, "loss": 1}
-        return self.add_run(ENTITY, PROJECT, run_id, displayName=READER, summary=told, **fields)
+        keys: Node = {"keys": {key: {} for key in (READER, "loss")}}
+        return self.add_run(
+            ENTITY, PROJECT, run_id, displayName=READER, summary=told, history_keys=keys, **fields
+        )
 
     def furnish(self) -> None:
         """Adds runs r1, r2 and r3, of which r1 is of sweep s1, another sweep, and another project."""

@@ -40,6 +40,11 @@ _CALLS: dict[str, Callable[[Seat], tuple[_Call, type, dict[str, Any]]]] = {
         history_pb2.ReadHistoryRequest,
         {"path": _RUN_PATH},
     ),
+    "GetHistoryKeys": lambda s: (
+        s.histories().GetHistoryKeys,
+        history_pb2.GetHistoryKeysRequest,
+        {"path": _RUN_PATH},
+    ),
     "GetProject": lambda s: (
         s.projects().GetProject,
         projects_pb2.GetProjectRequest,

@@ -40,7 +40,7 @@ from runtap.v1 import (
     runs_pb2_grpc,
     writes_pb2,
 )
-from tests.support.scripted_rows import messages_of
+from tests.support.scripted_rows import messages_of, messages_of_many
 
 TOKEN = "scripted-token"
 KEY = "k" * 40
@@ -84,9 +84,13 @@ class ScriptedDaemon:
         self.users = {"": "ada", KEY: "ada"}
         """Login names by API key; "" is the key found in the environment."""
         self.break_history_after = -1
-        """Ends a ReadHistory as a dying daemon would, after so many messages; once, unless `breaks_always`."""
+        """Ends a stream of rows as a dying daemon would, after so many messages; once, unless `breaks_always`."""
         self.breaks_always = False
         self.group_rows = 1000
+        self.keys_page = 1000
+        """How many keys of a history fit one answer."""
+        self.history_errors: dict[str, common_pb2.ItemError] = {}
+        """Why ReadHistories cannot read a run, by its path."""
         self.exact = True
         """Whether rows are said to be all there are."""
         self.lock = threading.Lock()
@@ -271,10 +275,47 @@ class _History(history_pb2_grpc.HistoryServiceServicer):
         script.enter("history.ReadHistory", request, context)
         rows = script.rows.get(request.path, [])
         for number, message in enumerate(messages_of(rows, request, script.group_rows, script.exact)):
-            if number == script.break_history_after:
-                script.break_history_after = number if script.breaks_always else -1
-                context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+            self.break_after(number, context)
+            message.freshness.CopyFrom(script.freshness)
             yield message
+
+    def GetHistoryKeys(
+        self, request: history_pb2.GetHistoryKeysRequest, context: Context
+    ) -> history_pb2.GetHistoryKeysResponse:
+        script = self.script
+        script.enter("history.GetHistoryKeys", request, context)
+        rows = script.rows.get(request.path, [])
+        keys = sorted(Counter(key for row in rows for key in row).items())
+        begin = int(request.page_token or 0)
+        end = begin + script.keys_page
+        return history_pb2.GetHistoryKeysResponse(
+            keys=[
+                history_pb2.HistoryKey(key=key, type_counts={"number": count})
+                for key, count in keys[begin:end]
+            ],
+            next_page_token=str(end) if end < len(keys) else "",
+            total_size=len(keys),
+            history_line_count=len(rows),
+        )
+
+    def ReadHistories(
+        self, request: history_pb2.ReadHistoriesRequest, context: Context
+    ) -> Iterator[history_pb2.ReadHistoriesResponse]:
+        script = self.script
+        script.enter("history.ReadHistories", request, context)
+        messages = messages_of_many(script.rows, script.history_errors, request, script.group_rows)
+        for number, message in enumerate(messages):
+            self.break_after(number, context)
+            if message.HasField("rows"):
+                message.rows.freshness.CopyFrom(script.freshness)
+            yield message
+
+    def break_after(self, number: int, context: Context) -> None:
+        """Ends a stream before this message, when the script says so."""
+        script = self.script
+        if number == script.break_history_after:
+            script.break_history_after = number if script.breaks_always else -1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
 
 _DOCUMENTS = {

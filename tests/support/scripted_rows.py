@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from runtap.v1 import history_pb2
+from runtap.v1 import common_pb2, history_pb2
 
 _LOST = object()
 
@@ -20,8 +20,9 @@ def messages_of(
     exact: bool = True,
 ) -> Iterator[history_pb2.ReadHistoryResponse]:
     """The messages that answer a ReadHistory for a run with these rows; two per group."""
-    chosen = [row for row in rows if _wanted(row, request)]
-    unknown = [key for key in request.keys if not any(key in row for row in rows)]
+    ranged = [row for row in rows if _in_range(row, request)]
+    unknown = [key for key in request.keys if not any(key in row for row in ranged)]
+    chosen = [row for row in ranged if _wanted(row, request)][-request.last_rows :]
     begin = int(request.resume_token or 0)
     ends = range(begin, max(len(chosen), begin + 1), group_rows)
     for start in ends:
@@ -40,6 +41,24 @@ def messages_of(
                 exact=exact,
                 unknown_keys=unknown if is_end and start == ends[-1] else [],
             )
+
+
+def messages_of_many(
+    rows: Mapping[str, Sequence[dict[str, Any]]],
+    errors: Mapping[str, common_pb2.ItemError],
+    request: history_pb2.ReadHistoriesRequest,
+    group_rows: int,
+) -> Iterator[history_pb2.ReadHistoriesResponse]:
+    """The messages that answer a ReadHistories; the last run is ready first."""
+    for path in reversed(request.paths):
+        if path in errors:
+            yield history_pb2.ReadHistoriesResponse(run_path=path, error=errors[path])
+            continue
+        single = history_pb2.ReadHistoryRequest(keys=request.keys, join=request.join)
+        chosen = [row for row in rows.get(path, []) if _wanted(row, single)]
+        every = -(-len(chosen) // request.samples) if request.samples else 1
+        for message in messages_of(chosen[:: every or 1], single, group_rows, exact=every < 2):
+            yield history_pb2.ReadHistoriesResponse(run_path=path, rows=message)
 
 
 def ipc(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> bytes:
@@ -68,13 +87,17 @@ def _column(name: str, cells: Sequence[Any]) -> tuple[pa.Field, pa.Array]:
     return pa.field(name, kind, metadata=metadata or None), pa.array(values, kind)
 
 
-def _wanted(row: dict[str, Any], request: history_pb2.ReadHistoryRequest) -> bool:
+def _in_range(row: dict[str, Any], request: history_pb2.ReadHistoryRequest) -> bool:
     step = row.get("_step", 0)
     if request.HasField("min_step") and step < request.min_step:
         return False
-    if request.HasField("max_step") and step >= request.max_step:
-        return False
+    return not (request.HasField("max_step") and step >= request.max_step)
+
+
+def _wanted(row: dict[str, Any], request: history_pb2.ReadHistoryRequest) -> bool:
     if not request.keys:
         return True
-    decide = all if request.join == history_pb2.HISTORY_JOIN_INNER else any
-    return decide(key in row for key in request.keys)
+    if request.join == history_pb2.HISTORY_JOIN_INNER:
+        return all(key in row for key in request.keys)
+    deciding = [key for key in request.keys if key not in ("_runtime", "_timestamp")] or request.keys
+    return any(key in row for key in deciding)

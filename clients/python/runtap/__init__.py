@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runtap.errors import AuthenticationError, CommError, Error, UsageError
     from runtap.freshness import Freshness
     from runtap.histogram import Histogram
+    from runtap.history_table import HistoryTable
     from runtap.project_objects import Project, Projects
     from runtap.run_object import Run
     from runtap.run_summary import Summary
@@ -32,6 +33,7 @@ __all__ = [
     "Error",
     "Freshness",
     "Histogram",
+    "HistoryTable",
     "Project",
     "Projects",
     "Run",
@@ -50,6 +52,7 @@ _HOMES = {
     "Error": "errors",
     "Freshness": "freshness",
     "Histogram": "histogram",
+    "HistoryTable": "history_table",
     "Project": "project_objects",
     "Projects": "project_objects",
     "Run": "run_object",

@@ -14,7 +14,7 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -196,10 +196,16 @@ class Daemon(Services):
             raise errors.from_rpc(error, method) from error
 
     def stream(
-        self, method: str, request: Message, *, account: str = "", timeout: float | None = None
+        self,
+        method: str,
+        request: Message,
+        *,
+        account: str = "",
+        timeout: float | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Generator[Any, None, None]:
         """Calls a server-streaming method. Closing the generator cancels the call; before its first message a lost
-        daemon is replaced as in `call`."""
+        daemon is replaced as in `call`. `meanwhile` is done once the daemon has the request, before any message."""
         import grpc
 
         may_repeat = True
@@ -207,6 +213,8 @@ class Daemon(Services):
             connection = self.connection()
             call = _invoke(connection, method, request, account, timeout)
             try:
+                if meanwhile is not None:
+                    meanwhile()
                 for message in call:
                     may_repeat = False
                     yield message

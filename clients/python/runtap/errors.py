@@ -15,7 +15,7 @@
         ├── NotHonouredError       the server took the write but keeps something else
         ├── WriteRefusedError      the server refused the write for good
         ├── WriteQueued            saved on this machine, not on the server yet; `.write_id`, `.cause`
-        ├── IncompleteError        some items could not be read; `.errors`
+        ├── IncompleteError        some items could not be read; `.errors`, `.partial`
         └── DaemonError            trouble with the daemon itself
             └── NotRunningError    none runs, and none may be started
     ConflictWarning                somebody else had changed what was just overwritten
@@ -163,9 +163,13 @@ class WriteQueued(CommError):
 class IncompleteError(CommError):
     """Everything that could be read was delivered; `errors` says what is missing and why."""
 
-    def __init__(self, message: str, errors: Sequence[CommError] = (), **details: Any) -> None:
+    def __init__(
+        self, message: str, errors: Sequence[CommError] = (), *, partial: Any = None, **details: Any
+    ) -> None:
         super().__init__(message, **details)
         self.errors = list(errors)
+        self.partial = partial
+        """What could be read, of a call that returns everything at once; None where it was delivered before."""
 
 
 class ConflictWarning(UserWarning):

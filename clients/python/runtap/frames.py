@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from runtap import row_groups
 from runtap.cautions import caution
-from runtap.history import STREAMS, UnknownKeyWarning, checked_keys, checked_number, refused
+from runtap.history import STREAMS, checked_keys, checked_number, refused
+from runtap.history_columns import EVERYWHERE, ordered
+from runtap.history_keys import warn_of_apart, warn_of_unknown
 from runtap.row_groups import RowGroup
 from runtap.v1 import history_pb2
 from runtap.values import check_text
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from runtap.session import Session
 
-EVERYWHERE = ("_step", "_runtime", "_timestamp")
 DEFAULT_SAMPLES = 500
 
 
@@ -88,7 +89,7 @@ def history(
         exact_columns=columns == "exact",
     )
     library = _pandas() if pandas else None
-    groups = _sampled(_matching(_read(session, path, wanted), wanted), wanted.samples)
+    groups = _sampled(_matching(_read(session, path, wanted), wanted), wanted.samples, path)
     if library is None:
         return [row for group in groups for row in group.rows()]
     return frame(library, groups, wanted.columns if wanted.keys else ordered(groups))
@@ -108,10 +109,23 @@ def _pandas() -> ModuleType:
 
 def _read(session: Session, path: str, wanted: Wanted) -> list[RowGroup]:
     groups = list(row_groups.read(session, _request(session, path, wanted)))
-    unknown = [key for group in groups[-1:] for key in group.unknown_keys if key in wanted.keys]
-    if unknown:
-        caution(f"{path} never logged {', '.join(unknown)}", UnknownKeyWarning)
+    if wanted.keys:
+        _warn_of_keys(session, path, groups, wanted)
     return groups
+
+
+def _warn_of_keys(session: Session, path: str, groups: list[RowGroup], wanted: Wanted) -> None:
+    """Warns of keys that no row has, or that no row has together."""
+    asked = dict.fromkeys([*wanted.keys, wanted.x_axis])
+    unknown = [key for group in groups[-1:] for key in group.unknown_keys if key in asked]
+    metrics = [key for key in asked if key not in EVERYWHERE]
+    if unknown:
+        warn_of_unknown(session, path, unknown, system=wanted.stream != row_groups.METRICS)
+    elif len(metrics) > 1 and not any(
+        all(cells) for group in groups for cells in zip(*map(group.logged, metrics), strict=True)
+    ):
+        cure = 'how="outer" gives rows that have at least one' if wanted.inner else "every row lacks some"
+        warn_of_apart(session, path, metrics, cure=cure, system=wanted.stream != row_groups.METRICS)
 
 
 def _request(session: Session, path: str, wanted: Wanted) -> history_pb2.ReadHistoryRequest:
@@ -139,17 +153,17 @@ def _matching(groups: list[RowGroup], wanted: Wanted) -> list[RowGroup]:
     return matching
 
 
-def _sampled(groups: list[RowGroup], samples: int) -> list[RowGroup]:
+def _sampled(groups: list[RowGroup], samples: int, path: str) -> list[RowGroup]:
     """At most so many rows of all groups together."""
     total = sum(group.length for group in groups)
     if total <= samples:
         return groups
     if samples == DEFAULT_SAMPLES:
-        # The same words for every run, so that a loop over runs warns once.
         caution(
-            f"history() returned {samples} rows of a longer history, spread evenly; scan_history() gives all rows, "
-            "history(samples=...) another number of them",
+            f"history() returned {samples:,} of {total:,} rows of {path}, spread evenly; scan_history() gives all "
+            "of them, history(samples=...) another number",
             SampledWarning,
+            about="sampled",
         )
     chosen = spread(total, samples)
     sampled, begin, first = [], 0, 0
@@ -168,14 +182,6 @@ def spread(total: int, samples: int) -> list[int]:
     if samples == 1:
         return [total - 1]
     return [(index * (total - 1) + (samples - 1) // 2) // (samples - 1) for index in range(samples)]
-
-
-def ordered(groups: Sequence[RowGroup]) -> list[str]:
-    """All columns: `_step`, metrics as first seen, `_runtime`, `_timestamp`."""
-    seen = dict.fromkeys(name for group in groups for name in group.columns)
-    first, *last = EVERYWHERE
-    metrics = [name for name in seen if name not in EVERYWHERE]
-    return [*(name for name in [first] if name in seen), *metrics, *(name for name in last if name in seen)]
 
 
 def frame(pandas: ModuleType, groups: Sequence[RowGroup], columns: Sequence[str]) -> pd.DataFrame:

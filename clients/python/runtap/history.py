@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtap import row_groups
-from runtap.cautions import caution
 from runtap.errors import InvalidRequestError
+from runtap.history_keys import UnknownKeyWarning as UnknownKeyWarning
+from runtap.history_keys import span_of, warn_of_apart, warn_of_unknown
 from runtap.row_groups import HistoryRow
 from runtap.v1 import history_pb2
 from runtap.values import check_text
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
 
 STREAMS = {"default": 1, "events": 2, "system": 2}
 """`HistoryStream` of history.proto by the names of the wandb SDK; written out so that this module needs no stub."""
-
-
-class UnknownKeyWarning(UserWarning):
-    """A key was asked for that the run never logged, or keys that it never logged together."""
+DEFAULT_PAGE = 1000
+"""The `page_size` of the wandb SDK. As the default it leaves to the daemon how much it asks for at once."""
 
 
 class HistoryScan(Iterable[HistoryRow]):
@@ -32,7 +31,7 @@ class HistoryScan(Iterable[HistoryRow]):
         path: str,
         *,
         keys: Iterable[str] | None = None,
-        page_size: int = 1000,
+        page_size: int = DEFAULT_PAGE,
         min_step: int | None = None,
         max_step: int | None = None,
         use_cache: bool = True,
@@ -57,7 +56,7 @@ class HistoryScan(Iterable[HistoryRow]):
             empty = empty and not group.length
             yield from group.rows()
         if self._keys and empty:
-            _warn_of_nothing(self._path, self._keys, unknown)
+            self._warn_of_nothing(unknown)
 
     def __next__(self) -> HistoryRow:
         if self._own is None:
@@ -69,6 +68,14 @@ class HistoryScan(Iterable[HistoryRow]):
     def __repr__(self) -> str:
         return f"<HistoryScan of {self._path}>"
 
+    def _warn_of_nothing(self, unknown: Sequence[str]) -> None:
+        span = span_of(self._min_step, self._max_step)
+        if unknown or len(self._keys) == 1:
+            warn_of_unknown(self._session, self._path, unknown or self._keys, span=span)
+        else:
+            cure = "history(keys=...) gives rows that have at least one"
+            warn_of_apart(self._session, self._path, self._keys, cure=cure, span=span)
+
     def _request(self) -> history_pb2.ReadHistoryRequest:
         return history_pb2.ReadHistoryRequest(
             path=self._path,
@@ -78,7 +85,7 @@ class HistoryScan(Iterable[HistoryRow]):
             min_step=self._min_step,
             max_step=self._max_step,
             format=history_pb2.HISTORY_FORMAT_ARROW,
-            upstream_page_size=self._page_size,
+            upstream_page_size=0 if self._page_size == DEFAULT_PAGE else self._page_size,
             options=self._session.options(no_cache=not self._use_cache),
         )
 
@@ -106,19 +113,16 @@ def checked_number(name: str, value: Any, *, least: int | None = None, bits: int
     return min(max(number, -largest), largest)
 
 
+def checked_choice(name: str, value: str, choices: Mapping[str, int]) -> int:
+    """What one of these words stands for in the contract."""
+    if not isinstance(value, str) or value not in choices:
+        *first, last = (f'"{choice}"' for choice in choices)
+        raise refused(name, f"{name} is {', '.join(first)} or {last}, not {value!r}")
+    return choices[value]
+
+
 def refused(field: str, message: str) -> InvalidRequestError:
     """An argument that means nothing."""
     return InvalidRequestError(
         message, ValueError(message), reason="INVALID_FIELD", metadata={"field": field}
     )
-
-
-def _warn_of_nothing(path: str, keys: list[str], unknown: tuple[str, ...]) -> None:
-    if unknown:
-        text = f"{path} never logged {', '.join(unknown)}"
-    else:
-        text = (
-            f"no row of {path} has all of {', '.join(keys)}: each was logged, but never in the same step; "
-            "history(keys=...) gives rows that have at least one"
-        )
-    caution(text, UnknownKeyWarning)

@@ -6,12 +6,15 @@ last whole group. pyarrow is imported when rows are read, not before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import itertools
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from runtap.cautions import caution
 from runtap.errors import DaemonError
+from runtap.freshness import Freshness, from_message, older
 from runtap.v1 import history_pb2
 from runtap.values import parsed
 
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
 
 METRICS = 1
 """`HISTORY_STREAM_METRICS` of history.proto; written out so that this module needs no stub."""
-
-_MISSING: Any = object()
+BLOCK_ROWS = 2000
+"""Rows put together at a time; more no longer fit into the processor's cache, and the first one would wait for them."""
 
 
 class MissingRowsWarning(UserWarning):
@@ -32,6 +35,8 @@ class MissingRowsWarning(UserWarning):
 
 class HistoryRow(dict[str, Any]):
     """One row: what was logged in this step, and nothing for keys that were not."""
+
+    __slots__ = ()
 
     def __missing__(self, key: str) -> Any:
         raise KeyError(
@@ -54,6 +59,8 @@ class RowGroup:
     """Keys asked for that no row has; in the last group."""
     exact: bool = True
     """False when the server did not give all rows there are."""
+    freshness: Freshness | None = None
+    """How fresh these rows are; None when nobody said."""
 
     def add(self, ipc: bytes) -> None:
         """Adds the columns of one message."""
@@ -86,13 +93,11 @@ class RowGroup:
 
         wanted = pa.array(rows, pa.int64())
         places = {row: place for place, row in enumerate(rows)}
-        return RowGroup(
+        return replace(
+            self,
             length=len(rows),
             columns={name: column.take(wanted) for name, column in self.columns.items()},
-            json_columns=self.json_columns,
             nulls={name: {places[row] for row in old if row in places} for name, old in self.nulls.items()},
-            unknown_keys=self.unknown_keys,
-            exact=self.exact,
         )
 
     def values(self, name: str, missing: Any) -> list[Any]:
@@ -100,45 +105,73 @@ class RowGroup:
         column = self.columns.get(name)
         if column is None:
             return [missing] * self.length
-        cells: list[Any] = column.to_pylist()
-        if name in self.json_columns:
-            cells = [None if cell is None else parsed(cell) for cell in cells]
+        cells = iter(self._present(name, column))
         if not column.null_count:
-            return cells
-        nulls = self.nulls.get(name, ())
-        empty = column.is_null().to_pylist()
-        return [
-            missing if nothing and row not in nulls else cell
-            for row, (cell, nothing) in enumerate(zip(cells, empty, strict=True))
-        ]
+            return list(cells)
+        valid: list[bool] = column.is_valid().to_pylist()
+        values = [next(cells) if is_valid else missing for is_valid in valid]
+        for row in self.nulls.get(name, ()):
+            values[row] = None
+        return values
 
-    def rows(self) -> list[HistoryRow]:
-        """The rows as dicts. Columns without gaps are put together at once, the others cell by cell."""
-        names = list(self.columns)
-        if not names:
-            return [HistoryRow() for _ in range(self.length)]
-        cells = [self.values(name, _MISSING) for name in names]
-        if not any(self.columns[name].null_count for name in names):
-            return [HistoryRow(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
-        return [
-            HistoryRow([pair for pair in zip(names, row, strict=True) if pair[1] is not _MISSING])
-            for row in zip(*cells, strict=True)
-        ]
+    def rows(self) -> Iterator[HistoryRow]:
+        """The rows as dicts, their keys in the order of the columns."""
+        nulls = {name: sorted(rows) for name, rows in self.nulls.items()}
+        for begin in range(0, self.length, BLOCK_ROWS):
+            yield from self._block(begin, min(begin + BLOCK_ROWS, self.length), nulls)
+
+    def _block(self, begin: int, end: int, nulls: Mapping[str, list[int]]) -> list[HistoryRow]:
+        """Some rows, filled column by column: that costs the cells there are, however many there could be, and even
+        where no cell is missing it is faster than putting together row after row."""
+        rows = [HistoryRow() for _ in range(begin, end)]
+        for name, whole in self.columns.items():
+            column = whole.slice(begin, end - begin)
+            holders: Iterable[HistoryRow] = rows
+            if column.null_count:
+                holders = itertools.compress(rows, column.is_valid().to_pylist())
+            for row, cell in zip(holders, self._present(name, column), strict=True):
+                row[name] = cell
+            listed = nulls.get(name)
+            if listed:
+                for index in listed[bisect_left(listed, begin) : bisect_left(listed, end)]:
+                    rows[index - begin][name] = None
+        return rows
+
+    def _present(self, name: str, column: pa.Array) -> list[Any]:
+        """The values of a column without its empty cells."""
+        cells: list[Any] = (column.drop_null() if column.null_count else column).to_pylist()
+        return parsed_all(cells) if name in self.json_columns else cells
+
+
+def parsed_all(texts: list[str]) -> list[Any]:
+    """The values of JSON texts. One long text is parsed several times faster than many short ones."""
+    values: list[Any] = parsed(f"[{','.join(texts)}]")
+    return values
+
+
+def load() -> None:
+    """Imports what rows are made of, which takes as long as the daemon does for a short history."""
+    import pyarrow  # noqa: F401
 
 
 def read(session: Session, request: history_pb2.ReadHistoryRequest) -> Iterator[RowGroup]:
-    """The groups in order. When the daemon goes away in the middle, the next one continues."""
+    """The groups in order. When the daemon goes away in the middle, the next one continues. What is wrong with the rows
+    (too few, too old) is warned of at the end."""
     fruitless, exact = 0, True
+    freshness: Freshness | None = None
     while True:
         fruitless += 1
         try:
             for group, token in _whole_groups(session, request):
                 exact = exact and group.exact
+                freshness = freshness if group.freshness is None else older(freshness, group.freshness)
                 yield group
                 fruitless, request.resume_token = 0, token
             # System metrics are a sample by nature.
             if not exact and request.stream == METRICS:
                 caution(f"{session.base_url} did not give all rows of {request.path}", MissingRowsWarning)
+            if freshness is not None:
+                session.warn_of_age(freshness, f"the history of {request.path}")
             return
         except DaemonError:
             # A second try without a single group would not end, and one without a token would repeat rows.
@@ -149,16 +182,30 @@ def read(session: Session, request: history_pb2.ReadHistoryRequest) -> Iterator[
 def _whole_groups(
     session: Session, request: history_pb2.ReadHistoryRequest
 ) -> Iterator[tuple[RowGroup, str]]:
-    group: RowGroup | None = None
-    for message in session.stream("history.ReadHistory", request):
-        if group is None:
-            group = RowGroup(message.row_count)
+    assembly = Assembly()
+    for message in session.stream("history.ReadHistory", request, meanwhile=load):
+        group = assembly.add(message)
+        if group is not None:
+            yield group, message.resume_token
+    if assembly.unfinished is not None:
+        yield assembly.unfinished, ""
+
+
+class Assembly:
+    """Puts the messages of one run together into whole groups."""
+
+    def __init__(self) -> None:
+        self.unfinished: RowGroup | None = None
+
+    def add(self, message: history_pb2.ReadHistoryResponse) -> RowGroup | None:
+        """Takes the next message; the group, when it is whole now."""
+        group = self.unfinished or RowGroup(message.row_count)
         if message.WhichOneof("batch") == "arrow_ipc" and message.arrow_ipc:
             group.add(message.arrow_ipc)
         group.unknown_keys = tuple(message.unknown_keys)
         group.exact = group.exact and message.exact
-        if message.row_group_end or message.resume_token:
-            yield group, message.resume_token
-            group = None
-    if group is not None:
-        yield group, ""
+        if message.HasField("freshness"):
+            group.freshness = from_message(message.freshness)
+        whole = message.row_group_end or bool(message.resume_token)
+        self.unfinished = None if whole else group
+        return group if whole else None

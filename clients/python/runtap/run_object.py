@@ -23,6 +23,7 @@ from runtap.values import plain
 
 if TYPE_CHECKING:
     from runtap.history import HistoryScan
+    from runtap.history_table import HistoryTable
     from runtap.session import Session
     from runtap.sweep_objects import Sweep
 
@@ -201,7 +202,7 @@ class Run(RunAttributes):
 
         Arguments:
             keys: only these metrics and `_step`, and only rows that have all of them.
-            page_size: most rows the daemon asks of the server at once.
+            page_size: most rows the daemon asks of the server at once; with the default it chooses.
             min_step: first step wanted. max_step: first step no longer wanted.
             use_cache: False reads everything from the server anew.
 
@@ -218,6 +219,46 @@ class Run(RunAttributes):
             min_step=min_step,
             max_step=max_step,
             use_cache=use_cache,
+        )
+
+    def history_table(
+        self,
+        keys: Iterable[str] | None = None,
+        *,
+        how: Literal["outer", "inner"] = "outer",
+        min_step: int | None = None,
+        max_step: int | None = None,
+        stream: str = "default",
+        last: int | None = None,
+    ) -> HistoryTable:
+        """All rows the program logged, read now, as columns: the fast way to a frame, and the exact one.
+
+        It keeps apart what was not logged, logged as null, and logged as NaN, and rounds no integer.
+
+        Arguments:
+            keys: only these metrics and `_step`, and only rows that have at least one of them.
+            how: "inner" gives only rows that have all of `keys`.
+            min_step: first step wanted. max_step: first step no longer wanted.
+            stream: "default" for metrics; "events" or "system" for the system metrics.
+            last: only the last so many of these rows; None for all.
+
+        Returns:
+            A HistoryTable: `to_pandas()`, `to_arrow()`, `to_polars()`, `rows()`.
+
+        Raises:
+            InvalidRequestError: (a ValueError) for arguments that mean nothing. CommError: when it cannot be read.
+        """
+        from runtap import history_table
+
+        return history_table.read(
+            self._session,
+            self._message.path,
+            keys=keys,
+            how=how,
+            min_step=min_step,
+            max_step=max_step,
+            stream=stream,
+            last=last,
         )
 
     # What others see

@@ -8,15 +8,16 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from runtap.ahead import Ahead
 from runtap.cautions import caution
-from runtap.errors import CommError, Fault, IncompleteError, from_fault
+from runtap.errors import CommError
 from runtap.freshness import Freshness, older
 from runtap.run_object import Run
+from runtap.unread import incomplete, item_error
 from runtap.v1 import common_pb2, runs_pb2, sweeps_pb2
 
 if TYPE_CHECKING:
@@ -178,6 +179,49 @@ class Runs(Sequence[Run]):
         answer: runs_pb2.ExplainQueryResponse = self._session.call("runs.ExplainQuery", request)
         return from_message(answer)
 
+    def histories(
+        self,
+        samples: int | None = 500,
+        keys: Iterable[str] | None = None,
+        x_axis: str = "_step",
+        format: str = "default",
+        stream: str = "default",
+    ) -> Any:
+        """The rows of all these runs, below each other in the order of the runs; as `run.history()` gives them.
+
+        The first column is `run_id`, also where a run logged a key of that name; then come those of `run.history()`.
+
+        Arguments:
+            samples: about how many rows of each run, spread over it; None for all rows.
+            keys: only these metrics, and only rows that have at least one of them.
+            x_axis: the column that comes after `run_id` when `keys` are given; `_timestamp` comes last.
+            format: "default" for a list of dicts, "pandas", "polars" or "arrow"; values are as in `HistoryTable`.
+            stream: "default" for metrics; "events" or "system" for the system metrics.
+
+        Raises:
+            IncompleteError: when some runs could not be read; `.partial` holds the rows of all others. With
+                `api.runs(on_error="warn")` these are returned, with a warning.
+            ImportError: without the library of `format`, saying how to install it.
+            InvalidRequestError: (a ValueError) for arguments that mean nothing. CommError: when nothing can be read.
+        """
+        from runtap import run_histories
+
+        wanted = run_histories.wanted(samples, keys, x_axis, format, stream)
+        self._load_until(None)
+        pages = self._pages
+        if pages.incomplete_reason and not pages.errors:
+            self._report_missing()
+        paths = [str(run.path) for run in pages.runs]
+        answer = run_histories.read(self._session, paths, wanted)
+        errors = [*pages.errors, *answer.errors]
+        if not errors:
+            return answer.rows
+        error = incomplete(errors, len(paths) - len(answer.errors), partial=answer.rows)
+        if self._query.on_error == "raise":
+            raise error
+        caution(error.message, UserWarning)
+        return answer.rows
+
     # Pages
 
     def _slice(self, wanted: slice) -> list[Run]:
@@ -216,7 +260,7 @@ class Runs(Sequence[Run]):
             answer = self._session.call(*self._request())
         freshness = self._session.fresh(answer.freshness, "the list of runs")
         pages.runs.extend(Run(self._session, message, freshness) for message in answer.runs)
-        pages.errors.extend(_item_error(item) for item in answer.errors)
+        pages.errors.extend(item_error(item) for item in answer.errors)
         if answer.HasField("total_size"):
             pages.total = answer.total_size
         pages.freshness = older(pages.freshness, freshness)
@@ -278,21 +322,7 @@ class Runs(Sequence[Run]):
             if pages.incomplete_reason:
                 caution(f"runs are missing: {pages.incomplete_reason}", UserWarning)
             return
-        error = IncompleteError(
-            f"{len(pages.errors)} of {len(pages.errors) + len(pages.runs)} runs could not be read, the first because: "
-            f"{pages.errors[0].message}",
-            pages.errors,
-        )
+        error = incomplete(pages.errors, len(pages.runs))
         if self._query.on_error == "raise":
             raise error
         caution(error.message, UserWarning)
-
-
-def _item_error(item: Any) -> CommError:
-    """The exception of one run that could not be read."""
-    import grpc
-
-    codes = {code.value[0]: code.name for code in grpc.StatusCode}
-    code = codes.get(item.code, "UNKNOWN")
-    fault = Fault(code, f"{item.item}: {item.message}", reason=item.reason, metadata=dict(item.metadata))
-    return from_fault(fault)

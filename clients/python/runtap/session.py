@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from runtap import channel
@@ -115,9 +115,16 @@ class Session:
         self._login_again()
         return channel.daemon().call(method, request, account=self.account, timeout=seconds)
 
-    def stream(self, method: str, request: Message) -> Iterator[Any]:
-        """Many answers. No deadline: the daemon watches over the server, and gRPC over the daemon."""
-        messages = channel.daemon().stream(method, request, account=self.account, timeout=None)
+    def stream(
+        self, method: str, request: Message, meanwhile: Callable[[], None] | None = None
+    ) -> Iterator[Any]:
+        """Many answers. No deadline: the daemon watches over the server, and gRPC over the daemon.
+
+        `meanwhile` is done while the daemon works on the first one: an import, say.
+        """
+        messages = channel.daemon().stream(
+            method, request, account=self.account, timeout=None, meanwhile=meanwhile
+        )
         try:
             first = next(messages, None)
         except CommError as error:
@@ -134,10 +141,14 @@ class Session:
     def fresh(self, message: common_pb2.Freshness, what: str) -> Freshness:
         """Reads how fresh an answer is, and warns when it is stale."""
         freshness = from_message(message)
+        self.warn_of_age(freshness, what)
+        return freshness
+
+    def warn_of_age(self, freshness: Freshness, what: str) -> None:
+        """Warns when an answer is stale."""
         if freshness.stale:
             age = f"{freshness.age_s:.0f} s old" if freshness.age_s is not None else "of unknown age"
             caution(f"{what} is {age}: {self.base_url} could not be asked", StaleWarning)
-        return freshness
 
     def _login(self) -> accounts_pb2.LoginResponse:
         surroundings = self._environment or caller_environment()

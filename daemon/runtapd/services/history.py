@@ -19,6 +19,7 @@ from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads, Position
 from runtapd.reads.partitions import Partitions
 from runtapd.services import convert
 from runtapd.services.calls import Call
+from runtapd.services.history_keys import HistoryKeyPages
 from runtapd.services.typed_columns import column_batch
 from runtapd.upstream.accounts import Account
 
@@ -30,11 +31,14 @@ _TOKEN = "resume_token"
 class HistoryService:
     """Answers for histories."""
 
-    capabilities = ("history.read",)
+    capabilities = ("history.read", "history.keys")
 
-    def __init__(self, partitions: Partitions, histories: HistoryReads, sealer: Sealer) -> None:
+    def __init__(
+        self, partitions: Partitions, histories: HistoryReads, keys: HistoryKeyPages, sealer: Sealer
+    ) -> None:
         self._partitions = partitions
         self._histories = histories
+        self._keys = keys
         self._sealer = sealer
 
     async def ReadHistory(
@@ -51,6 +55,11 @@ class HistoryService:
         )
         async for batch in batches:
             yield await self._message(batch, request.format, digest)
+
+    async def GetHistoryKeys(
+        self, request: pb.GetHistoryKeysRequest, context: Context
+    ) -> pb.GetHistoryKeysResponse:
+        return await self._keys.page(request, Call.of(context))
 
     async def _message(
         self, batch: Batch, wanted: pb.HistoryFormat.ValueType, digest: str

@@ -680,8 +680,14 @@ class GetHistoryKeysRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     DEFAULTS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The run, in any form."""
+    page_size: _builtins.int
+    """Largest number of keys; 0: as many as fit a message, which are some ten thousand."""
+    page_token: _builtins.str
+    """From the previous answer; all other fields but `page_size` and `options` must then be as they were."""
     @_builtins.property
     def defaults(self) -> _common_pb2.PathDefaults:
         """Completes the path."""
@@ -696,10 +702,12 @@ class GetHistoryKeysRequest(_message.Message):
         path: _builtins.str = ...,
         defaults: _common_pb2.PathDefaults | None = ...,
         options: _common_pb2.ReadOptions | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "options", b"options", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "options", b"options", "page_size", b"page_size", "page_token", b"page_token", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -714,11 +722,22 @@ class GetHistoryKeysResponse(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     LAST_STEP_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    HISTORY_LINE_COUNT_FIELD_NUMBER: _builtins.int
     last_step: _builtins.int
-    """The last step; absent when nothing was logged."""
+    """The last step; absent when nothing was logged, or the server does not say."""
+    next_page_token: _builtins.str
+    """For the next page, which begins behind the last key of this one; empty at the end."""
+    total_size: _builtins.int
+    """How many keys there are, on all pages together."""
+    history_line_count: _builtins.int
+    """Rows of history; absent when the server does not say."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryKey]:
-        """The keys, ordered by name."""
+        """The keys, ordered by name. None when nothing was logged, and where the server does not list them; keys of more than
+        16 KiB are left out.
+        """
 
     @_builtins.property
     def freshness(self) -> _common_pb2.Freshness:
@@ -730,13 +749,21 @@ class GetHistoryKeysResponse(_message.Message):
         keys: _abc.Iterable[Global___HistoryKey] | None = ...,
         last_step: _builtins.int | None = ...,
         freshness: _common_pb2.Freshness | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+        history_line_count: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_step", b"_last_step", "freshness", b"freshness", "last_step", b"last_step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_history_line_count", b"_history_line_count", "_last_step", b"_last_step", "freshness", b"freshness", "history_line_count", b"history_line_count", "last_step", b"last_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_step", b"_last_step", "freshness", b"freshness", "keys", b"keys", "last_step", b"last_step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_history_line_count", b"_history_line_count", "_last_step", b"_last_step", "freshness", b"freshness", "history_line_count", b"history_line_count", "keys", b"keys", "last_step", b"last_step", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__history_line_count: _TypeAlias = _typing.Literal["history_line_count"]  # noqa: Y015
+    _WhichOneofArgType__history_line_count: _TypeAlias = _typing.Literal["_history_line_count", b"_history_line_count"]  # noqa: Y015
     _WhichOneofReturnType__last_step: _TypeAlias = _typing.Literal["last_step"]  # noqa: Y015
     _WhichOneofArgType__last_step: _TypeAlias = _typing.Literal["_last_step", b"_last_step"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__history_line_count) -> _WhichOneofReturnType__history_line_count | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__last_step) -> _WhichOneofReturnType__last_step | None: ...
 
 Global___GetHistoryKeysResponse: _TypeAlias = GetHistoryKeysResponse  # noqa: Y015
@@ -773,7 +800,9 @@ class HistoryKey(_message.Message):
     """The key; keys of nested values are dotted."""
     @_builtins.property
     def type_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How often it was logged, by type of value: `number`, `string`, `histogram` and so on."""
+        """How often it was logged, by type of value: `number`, `string`, `histogram` and so on, as the server names them. 0
+        where the server does not say how often; empty where it names no types.
+        """
 
     def __init__(
         self,

@@ -91,7 +91,7 @@ class HistoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetHistoryKeys(self, request, context):
-        """Lists the keys a run logged. Unstable: not implemented yet.
+        """Lists the keys a run logged, as its server counts them, without reading any row.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

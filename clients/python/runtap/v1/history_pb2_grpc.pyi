@@ -44,7 +44,7 @@ class HistoryServiceStub:
     ReadHistories: _grpc.UnaryStreamMultiCallable[_history_pb2.ReadHistoriesRequest, _history_pb2.ReadHistoriesResponse]
     """Streams the rows of many runs, runs arriving as they are ready. Unstable: not implemented yet."""
     GetHistoryKeys: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetHistoryKeysRequest, _history_pb2.GetHistoryKeysResponse]
-    """Lists the keys a run logged. Unstable: not implemented yet."""
+    """Lists the keys a run logged, as its server counts them, without reading any row."""
     TailHistory: _grpc.UnaryStreamMultiCallable[_history_pb2.TailHistoryRequest, _history_pb2.TailHistoryResponse]
     """Streams rows as they are logged. Unstable: not implemented yet."""
 
@@ -64,7 +64,7 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     ReadHistories: _aio.UnaryStreamMultiCallable[_history_pb2.ReadHistoriesRequest, _history_pb2.ReadHistoriesResponse]  # type: ignore[assignment]
     """Streams the rows of many runs, runs arriving as they are ready. Unstable: not implemented yet."""
     GetHistoryKeys: _aio.UnaryUnaryMultiCallable[_history_pb2.GetHistoryKeysRequest, _history_pb2.GetHistoryKeysResponse]  # type: ignore[assignment]
-    """Lists the keys a run logged. Unstable: not implemented yet."""
+    """Lists the keys a run logged, as its server counts them, without reading any row."""
     TailHistory: _aio.UnaryStreamMultiCallable[_history_pb2.TailHistoryRequest, _history_pb2.TailHistoryResponse]  # type: ignore[assignment]
     """Streams rows as they are logged. Unstable: not implemented yet."""
 
@@ -105,7 +105,7 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _history_pb2.GetHistoryKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.GetHistoryKeysResponse, _abc.Awaitable[_history_pb2.GetHistoryKeysResponse]]:
-        """Lists the keys a run logged. Unstable: not implemented yet."""
+        """Lists the keys a run logged, as its server counts them, without reading any row."""
 
     @_abc_1.abstractmethod
     def TailHistory(

@@ -1,0 +1,256 @@
+"""`runs.histories()`: the rows of many runs in one call, below each other.
+
+Runs arrive as they are ready and are put into the order of the list. The daemon samples; only where it cannot, since a
+row must have one of the keys and the x axis does not count, or since system metrics are wanted, is it done here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from runtap import history_columns, row_groups
+from runtap.cautions import caution
+from runtap.errors import CommError, DaemonError
+from runtap.frames import DEFAULT_SAMPLES, SampledWarning
+from runtap.freshness import Freshness, older
+from runtap.history import STREAMS, UnknownKeyWarning, checked_choice, checked_keys, checked_number, refused
+from runtap.history_columns import EVERYWHERE
+from runtap.libraries import pandas_for, polars_for
+from runtap.row_groups import METRICS, Assembly, MissingRowsWarning, RowGroup
+from runtap.unread import item_error
+from runtap.v1 import history_pb2
+from runtap.values import check_text
+
+if TYPE_CHECKING:
+    from runtap.session import Session
+
+RUN_ID = "run_id"
+FORMATS = ("default", "pandas", "polars", "arrow")
+MOST_RUNS = 1000
+"""Runs asked for in one call."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of the histories is wanted."""
+
+    samples: int
+    """0: all rows."""
+    keys: Sequence[str]
+    """Empty: all."""
+    x_axis: str
+    stream: int
+    format: str
+    library: ModuleType | None = None
+    """What `format` needs."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns behind `run_id`, in order, when keys are wanted."""
+        listed = dict.fromkeys([self.x_axis, *self.keys])
+        return [*(key for key in listed if key != "_timestamp"), "_timestamp"]
+
+    @property
+    def deciding(self) -> list[str]:
+        """The keys of which a row must have one; what is in every row decides only when nothing else is wanted."""
+        return [key for key in self.keys if key not in EVERYWHERE] or list(self.keys)
+
+    @property
+    def chosen_here(self) -> bool:
+        """Whether rows are chosen in this process."""
+        return self.stream != METRICS or (bool(self.keys) and self.x_axis not in EVERYWHERE)
+
+
+@dataclass
+class Answer:
+    """What came of it."""
+
+    rows: Any
+    """In the format wanted."""
+    errors: list[CommError]
+    """Why runs could not be read."""
+
+
+@dataclass
+class _Collected:
+    """Rows by run, and why there are none."""
+
+    groups: dict[str, list[RowGroup]] = field(default_factory=dict)
+    errors: dict[str, CommError] = field(default_factory=dict)
+
+
+def wanted(samples: int | None, keys: Iterable[str] | None, x_axis: str, format: str, stream: str) -> Wanted:
+    """Checks the arguments of `Runs.histories`, before anything is read."""
+    if format not in FORMATS:
+        *first, last = (f'"{name}"' for name in FORMATS)
+        raise refused("format", f"format is {', '.join(first)} or {last}, not {format!r}")
+    check_text(x_axis, "x_axis")
+    find = {"pandas": pandas_for, "polars": polars_for}.get(format)
+    return Wanted(
+        samples=0 if samples is None else checked_number("samples", samples, least=1, bits=31),
+        keys=checked_keys(keys),
+        x_axis=x_axis,
+        stream=checked_choice("stream", stream, STREAMS),
+        format=format,
+        library=find and find(f'histories(format="{format}")', 'format="arrow" or format="default"'),
+    )
+
+
+def read(session: Session, paths: Sequence[str], wanted: Wanted) -> Answer:
+    """Reads the histories of these runs; see `Runs.histories`."""
+    collect = _collected if wanted.stream == METRICS else _collected_one_by_one
+    collected = collect(session, paths, wanted)
+    groups: list[RowGroup] = []
+    for path in paths:
+        of_run = [group for group in collected.groups.get(path, ()) if group.length]
+        if wanted.chosen_here and wanted.samples:
+            of_run = _spread(of_run, wanted.samples)
+        groups += [_long(group, path.rpartition("/")[2], wanted) for group in of_run]
+    _warn(session, groups, wanted, some_read=len(collected.errors) < len(paths))
+    return Answer(_shaped(groups, wanted), list(collected.errors.values()))
+
+
+def _collected(session: Session, paths: Sequence[str], wanted: Wanted) -> _Collected:
+    whole = _Collected()
+    for begin in range(0, len(paths), MOST_RUNS):
+        part = paths[begin : begin + MOST_RUNS]
+        try:
+            some = _stream(session, part, wanted)
+        except DaemonError:  # the next daemon has on disk what this one had read
+            some = _stream(session, part, wanted)
+        whole.groups.update(some.groups)
+        whole.errors.update(some.errors)
+    return whole
+
+
+def _stream(session: Session, paths: Sequence[str], wanted: Wanted) -> _Collected:
+    request = history_pb2.ReadHistoriesRequest(
+        paths=paths,
+        keys=[key for key in wanted.columns if key != "_step"] if wanted.keys else (),
+        join=history_pb2.HISTORY_JOIN_OUTER,
+        samples=0 if wanted.chosen_here else wanted.samples,
+        format=history_pb2.HISTORY_FORMAT_ARROW,
+        options=session.options(),
+    )
+    collected = _Collected()
+    assemblies: dict[str, Assembly] = {}
+    for message in session.stream("history.ReadHistories", request, meanwhile=row_groups.load):
+        path = message.run_path
+        if message.HasField("error"):
+            collected.errors[path] = item_error(message.error)
+        elif message.HasField("rows"):
+            group = assemblies.setdefault(path, Assembly()).add(message.rows)
+            if group is not None:
+                collected.groups.setdefault(path, []).append(_matching(group, wanted))
+    for path, assembly in assemblies.items():
+        if assembly.unfinished is not None:
+            collected.groups.setdefault(path, []).append(_matching(assembly.unfinished, wanted))
+    # Of a run that broke off in the middle, nobody could tell the rows from all rows.
+    for path in collected.errors:
+        collected.groups.pop(path, None)
+    return collected
+
+
+def _collected_one_by_one(session: Session, paths: Sequence[str], wanted: Wanted) -> _Collected:
+    """System metrics, of which ReadHistories knows nothing."""
+    collected = _Collected()
+    for path in paths:
+        request = history_pb2.ReadHistoryRequest(
+            path=path,
+            keys=wanted.columns if wanted.keys else (),
+            join=history_pb2.HISTORY_JOIN_OUTER,
+            stream=history_pb2.HISTORY_STREAM_SYSTEM,
+            format=history_pb2.HISTORY_FORMAT_ARROW,
+            options=session.options(),
+        )
+        try:
+            groups = list(row_groups.read(session, request))
+        except DaemonError:
+            raise
+        except CommError as error:
+            collected.errors[path] = error
+        else:
+            collected.groups[path] = [_matching(group, wanted) for group in groups]
+    return collected
+
+
+def _matching(group: RowGroup, wanted: Wanted) -> RowGroup:
+    """Only the rows that have one of the wanted keys, where the daemon could not choose them."""
+    if not (wanted.keys and wanted.chosen_here):
+        return group
+    logged = zip(*(group.logged(key) for key in wanted.deciding), strict=True)
+    return group.take([row for row, cells in enumerate(logged) if any(cells)])
+
+
+def _spread(groups: Sequence[RowGroup], samples: int) -> list[RowGroup]:
+    """At most so many rows of all groups together, evenly spread, with the first and the last."""
+    total = sum(group.length for group in groups)
+    if total <= samples:
+        return list(groups)
+    gaps = max(1, samples - 1)
+    chosen = (
+        {(index * (total - 1) + gaps // 2) // gaps for index in range(samples)}
+        if samples > 1
+        else {total - 1}
+    )
+    sampled, begin = [], 0
+    for group in groups:
+        kept = group.take([row for row in range(group.length) if begin + row in chosen])
+        sampled.append(replace(kept, exact=False))
+        begin += group.length
+    return sampled
+
+
+def _long(group: RowGroup, run_id: str, wanted: Wanted) -> RowGroup:
+    """The group with the run's id as its first column, and only what was wanted."""
+    import pyarrow as pa
+
+    names = wanted.columns if wanted.keys else list(group.columns)
+    kept = {name: group.columns[name] for name in names if name in group.columns and name != RUN_ID}
+    return replace(
+        group,
+        columns={RUN_ID: pa.repeat(run_id, group.length), **kept},
+        json_columns=group.json_columns - {RUN_ID},
+        nulls=_without(group.nulls, RUN_ID),
+    )
+
+
+def _without(nulls: Mapping[str, set[int]], name: str) -> dict[str, set[int]]:
+    return {key: rows for key, rows in nulls.items() if key != name}
+
+
+def _warn(session: Session, groups: Sequence[RowGroup], wanted: Wanted, *, some_read: bool) -> None:
+    """Says what the rows do not show by themselves."""
+    unknown = [key for key in wanted.keys if not any(key in group.columns for group in groups)]
+    if unknown and some_read:
+        caution(f"none of these runs logged {', '.join(unknown)}", UnknownKeyWarning)
+    exact = all(group.exact for group in groups)
+    if not exact and wanted.samples == DEFAULT_SAMPLES:
+        caution(
+            f"histories() returned about {DEFAULT_SAMPLES} rows of each longer history, spread over it; "
+            "histories(samples=None) gives all rows, histories(samples=...) another number of them",
+            SampledWarning,
+        )
+    # System metrics are a sample by nature.
+    if not exact and not wanted.samples and wanted.stream == METRICS:
+        caution(f"{session.base_url} did not give all rows of these runs", MissingRowsWarning)
+    freshness: Freshness | None = None
+    for group in groups:
+        freshness = freshness if group.freshness is None else older(freshness, group.freshness)
+    # Of runs read one by one this was said already.
+    if freshness is not None and wanted.stream == METRICS:
+        session.warn_of_age(freshness, "the oldest of these histories")
+
+
+def _shaped(groups: Sequence[RowGroup], wanted: Wanted) -> Any:
+    if wanted.format == "default":
+        return [row for group in groups for row in group.rows()]
+    listed = wanted.columns if wanted.keys else history_columns.ordered(groups)
+    names = [RUN_ID, *(name for name in listed if name != RUN_ID)]
+    if wanted.format == "pandas" and wanted.library:
+        return history_columns.pandas_frame(wanted.library, groups, names)
+    table = history_columns.arrow_table(groups, names)
+    return wanted.library.from_arrow(table) if wanted.library else table
