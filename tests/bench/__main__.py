@@ -17,6 +17,7 @@ from tests.bench.histories import HistoryRows
 from tests.bench.listing import ListingRows
 from tests.bench.local import LocalRows
 from tests.bench.measure import machine
+from tests.bench.places import Places
 from tests.support.daemon import Daemon, start_daemon
 from tests.support.local_server import LocalServer, sdk_env, start_local_server
 
@@ -38,9 +39,8 @@ class Bench:
         self.home = folder / "runtap"
         self.env = sdk_env(self.server, folder) | {"RUNTAP_HOME": str(self.home), "RUNTAP_AUTOSTART": "1"}
         self.daemon: Daemon | None = None
-        self.histories = HistoryRows(
-            self.server, self.env, rounds, runs * 100, folder, lambda: self.fresh_daemon().pid
-        )
+        self.places = Places(self.server, self.env, runs * 100, folder)
+        self.histories = HistoryRows(self.places, rounds, lambda: self.fresh_daemon().pid)
 
     def stop_daemon(self) -> None:
         if self.daemon is not None:
@@ -62,7 +62,7 @@ class Bench:
 
     def close(self) -> None:
         self.no_daemon()
-        self.histories.close()
+        self.places.close()
         self.server.stop()
 
     def rows(self) -> ListingRows:
