@@ -13,9 +13,11 @@ import psutil
 
 from tests.bench import limits, seed, stalled
 from tests.bench.contest import Contest, Contestant
+from tests.bench.histories import HistoryRows
 from tests.bench.listing import ListingRows
 from tests.bench.local import LocalRows
 from tests.bench.measure import machine
+from tests.bench.places import Places
 from tests.support.daemon import Daemon, start_daemon
 from tests.support.local_server import LocalServer, sdk_env, start_local_server
 
@@ -37,17 +39,20 @@ class Bench:
         self.home = folder / "runtap"
         self.env = sdk_env(self.server, folder) | {"RUNTAP_HOME": str(self.home), "RUNTAP_AUTOSTART": "1"}
         self.daemon: Daemon | None = None
+        self.places = Places(self.server, self.env, runs * 100, folder)
+        self.histories = HistoryRows(self.places, rounds, lambda: self.fresh_daemon().pid)
 
     def stop_daemon(self) -> None:
         if self.daemon is not None:
             self.daemon.stop()
             self.daemon = None
 
-    def fresh_daemon(self) -> None:
+    def fresh_daemon(self) -> Daemon:
         """A daemon that has never seen anything, running."""
         self.stop_daemon()
         shutil.rmtree(self.home, ignore_errors=True)
         self.daemon = start_daemon(self.home)
+        return self.daemon
 
     def no_daemon(self) -> None:
         """No daemon and nothing cached; one that a script started before is ended."""
@@ -57,6 +62,7 @@ class Bench:
 
     def close(self) -> None:
         self.no_daemon()
+        self.places.close()
         self.server.stop()
 
     def rows(self) -> ListingRows:
@@ -148,13 +154,16 @@ def history_rows(bench: Bench, runs: int) -> list[str]:
     return LocalRows(bench.server, bench.env, min(bench.rounds, LOCAL_ROUNDS)).histories(runs * 100)
 
 
-def limited_rows(bench: Bench, runs: int) -> list[str]:
-    def fresh() -> Daemon:
-        bench.fresh_daemon()
-        assert bench.daemon is not None
-        return bench.daemon
+def frame_rows(bench: Bench, _runs: int) -> list[str]:
+    return bench.histories.frames()
 
-    return limits.rows(fresh, 26 if runs < 1000 else 60)
+
+def dict_rows(bench: Bench, _runs: int) -> list[str]:
+    return bench.histories.rows()
+
+
+def limited_rows(bench: Bench, runs: int) -> list[str]:
+    return limits.rows(bench.fresh_daemon, 26 if runs < 1000 else 60)
 
 
 STEPS: Final[dict[str, Callable[[Bench, int], list[str]]]] = {
@@ -165,6 +174,8 @@ STEPS: Final[dict[str, Callable[[Bench, int], list[str]]]] = {
     "first-call": first_call_rows,
     "lists": list_rows,
     "histories": history_rows,
+    "frames": frame_rows,
+    "rows": dict_rows,
     "stalled": stalled_rows,
     "limited": limited_rows,
 }
@@ -185,7 +196,7 @@ def main() -> None:
         lines = ["# Bench", "", *(f"- {fact}" for fact in machine())]
         lines += [
             f"- medians of {rounds} rounds, contestants in turn; of {min(rounds, LOCAL_ROUNDS)} for processes at once, "
-            "for cached lists and for the local server",
+            "for cached lists, for histories and for the local server",
             "- a ratio is the time of the row it names (the first, where it names none) over this row's: larger is "
             "faster",
             "",

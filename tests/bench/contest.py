@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,14 +38,22 @@ class Contest:
     rounds: int
     at_once: int = 1
     """How many processes do it at the same time."""
+    daemon: Callable[[], int | None] = lambda: None
+    """The process of the daemon whose memory is of interest."""
+    expected: str = ""
+    """What is to be found, where it is known."""
 
     def run(self, contestants: list[Contestant]) -> list[str]:
         """Returns the table as lines of Markdown."""
+        print(self.title, "...", file=sys.stderr, flush=True)
         for number in range(self.rounds):
             for contestant in contestants:
                 if number < (self.rounds if contestant.rounds is None else contestant.rounds):
                     contestant.samples.append(self.once(contestant))
+                    sample = contestant.samples[-1]
+                    print(f"  {contestant.name}: {sample.from_api_s:.3f} s", file=sys.stderr, flush=True)
         found = {sample.found for c in contestants for sample in c.samples}
+        found |= {self.expected} if self.expected else set()
         if len(found) != 1:
             raise SystemExit(f"{self.title}: the clients found different data: {found}")
         return [f"### {self.title}", "", f"Same data each time: {found.pop()}.", "", *_table(contestants), ""]
@@ -52,7 +62,8 @@ class Contest:
         """Does the job once."""
         contestant.prepare()
         arguments = [contestant.module, *contestant.arguments]
-        return run_at_once(SCRIPTS / self.script, arguments, self.env, self.served, self.at_once)
+        daemon = self.daemon() if contestant.module == "runtap" else None
+        return run_at_once(SCRIPTS / self.script, arguments, self.env, self.served, self.at_once, daemon)
 
 
 def best_of(contestants: list[Contestant]) -> Sample:
@@ -68,11 +79,17 @@ class Target:
     words: str
     reached: float
     least: float
+    unit: str = "x"
+    under: bool = False
+    """Whether `least` is what it must stay under."""
 
     def line(self) -> str:
         """The target, what was measured, and whether that is enough."""
-        verdict = "met" if self.reached >= self.least else "**missed**"
-        return f"| {self.words} | {self.least:g}x | {self.reached:.1f}x | {verdict} |"
+        met = self.reached < self.least if self.under else self.reached >= self.least
+        wanted = f"{'under ' if self.under else ''}{self.least:g}{self.unit}"
+        return (
+            f"| {self.words} | {wanted} | {self.reached:.1f}{self.unit} | {'met' if met else '**missed**'} |"
+        )
 
 
 def targets(*each: Target) -> list[str]:
@@ -88,6 +105,8 @@ def _table(contestants: list[Contestant]) -> list[str]:
     )
     ratio = ["ratio"] if len(measures) == 1 else ["to the first", "to wandb's best"]
     columns = ["", "from `Api()`", *ratio, "whole process", *ratio, "requests", "peak memory"]
+    watched = not all(math.isnan(middle(c.samples).daemon_mib) for c in contestants)
+    columns += ["the daemon's"] if watched else []
     lines = [f"| {' | '.join(columns)} |", f"| --- {'| ---: ' * (len(columns) - 1)}|"]
     for contestant in contestants:
         row = middle(contestant.samples)
@@ -98,10 +117,15 @@ def _table(contestants: list[Contestant]) -> list[str]:
             f"{row.process_s:.2f} s",
             *(f"{measure.process_s / row.process_s:.1f}x" for measure in measures),
             str(row.requests),
-            f"{row.peak_mib:.0f} MiB",
+            _mib(row.peak_mib),
+            *([_mib(row.daemon_mib)] if watched else []),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _mib(memory: float) -> str:
+    return "" if math.isnan(memory) else f"{memory:.0f} MiB"
 
 
 def _named(contestant: Contestant, rounds: int) -> str:

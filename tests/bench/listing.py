@@ -35,7 +35,7 @@ class ListingRows:
         server: LocalServer,
         env: dict[str, str],
         rounds: int,
-        fresh_daemon: Callable[[], None],
+        fresh_daemon: Callable[[], object],
         folder: Path,
     ) -> None:
         self._server, self._env, self._rounds = server, env, rounds

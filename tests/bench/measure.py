@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import statistics
@@ -26,12 +27,17 @@ class Sample:
     from_api_s: float
     """From the first `Api()` call to the end of the job, as the script saw it."""
     process_s: float
-    """From starting the interpreter to its end."""
+    """From starting the interpreter to its end, without what the script did to check its data."""
     peak_mib: float
     """Memory of the process and its children at its highest; a shared daemon is not a child."""
     requests: int
     found: str
     """A digest of the data, so that both clients are known to have done the same."""
+    grown_mib: float = math.nan
+    """How much memory the job added to what the process had before; children not counted. NaN: the script does not
+    tell."""
+    daemon_mib: float = math.nan
+    """Memory of the shared daemon at its highest during the job. NaN: there is none, or nobody watched it."""
 
 
 def run_script(
@@ -42,10 +48,15 @@ def run_script(
 
 
 def run_at_once(
-    script: Path, arguments: Sequence[str], env: Mapping[str, str], served: Callable[[], int], count: int
+    script: Path,
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    served: Callable[[], int],
+    count: int,
+    daemon: int | None = None,
 ) -> Sample:
     """Runs a script in several processes at the same time; the slowest tells the time. `{n}` in an argument is the
-    number of the process."""
+    number of the process. `daemon` is a process whose memory is watched too."""
     before = served()
     began = time.perf_counter()
     processes = [
@@ -58,16 +69,26 @@ def run_at_once(
         for number in range(count)
     ]
     peak = _Peak([process.pid for process in processes])
+    beside = _Peak([] if daemon is None else [daemon])
     outs = [process.communicate(timeout=600)[0] for process in processes]
     took = time.perf_counter() - began
+    peak_mib, daemon_mib = peak.stop(), beside.stop()
     if any(process.returncode for process in processes):
         raise SystemExit(f"{script.name} {' '.join(arguments)} failed")
     told = [json.loads(out.strip().splitlines()[-1]) for out in outs]
     found = {each["found"] for each in told}
     if len(found) != 1:
         raise SystemExit(f"{script.name}: processes at once found different data: {found}")
-    requests = served() - before
-    return Sample(max(each["seconds"] for each in told), took, peak.stop(), requests, found.pop())
+    return Sample(
+        from_api_s=max(each["seconds"] for each in told),
+        process_s=took - max(each.get("checking_s", 0) for each in told),
+        # Watching looks now and then; a script knows its own peak.
+        peak_mib=max(peak_mib, *(each.get("peak_mib", 0) for each in told)),
+        requests=served() - before,
+        found=found.pop(),
+        grown_mib=max(each.get("grown_mib", math.nan) for each in told),
+        daemon_mib=daemon_mib or math.nan,
+    )
 
 
 class _Peak:
@@ -123,6 +144,8 @@ def middle(samples: Sequence[Sample]) -> Sample:
         statistics.median(s.peak_mib for s in samples),
         round(statistics.median(s.requests for s in samples)),
         samples[0].found,
+        statistics.median(s.grown_mib for s in samples),
+        statistics.median(s.daemon_mib for s in samples),
     )
 
 
