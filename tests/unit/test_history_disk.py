@@ -306,3 +306,16 @@ def test_a_history_that_is_dropped_while_it_grows_is_gone_to_who_grows_it(street
         return await disk.read(lambda store: store.append(RUN, kept.generation, rows(0, 1), MARK), kept)
 
     assert street.live(story) is None
+
+
+def test_what_is_read_counts_as_used_and_what_is_being_fetched_too(street: Street) -> None:
+    async def story(quota: Quota) -> None:
+        await street.fill(quota, 3, of=1000)
+        disk = quota.disk("a", HistoryStore)
+        street.now += HOUR_S
+        disk.used(["r000"])
+        await filled(disk, "growing", replace(MARK, checked_at=0), 10)
+        await quota.prune("", 0, street.now)
+
+    street.live(story)
+    assert street.kept() == ["growing", "r000"]

@@ -38,7 +38,7 @@ class Mark:
     next_step: int
     """Rows with smaller steps are all here."""
     checked_at: float
-    """Unix seconds."""
+    """Unix seconds; 0 until it was checked for the first time."""
     settled: bool
     """Whether the run had ended and all its rows are here."""
     shortfall: int = 0

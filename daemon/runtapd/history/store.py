@@ -10,6 +10,7 @@ The file is readable across releases: what `FORMAT` 1 is, it stays (`tests/data/
 from __future__ import annotations
 
 import secrets
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -249,9 +250,9 @@ class HistoryStore:
         return len(known) + len(fresh)
 
     def _used(self, storage_id: str, mark: Mark) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO uses VALUES (?, ?)", (storage_id, minute_of(mark.checked_at))
-        )
+        # A history that is still being fetched was never checked; that it is begun is a use.
+        minute = minute_of(mark.checked_at or time.time())
+        self._db.execute("INSERT OR REPLACE INTO uses VALUES (?, ?)", (storage_id, minute))
 
     # Looking
 
