@@ -225,6 +225,7 @@ class PartVitals:
                 account_id,
                 records=on_disk.get(account_id, nothing)["runs"],
                 answers=on_disk.get(account_id, nothing)["lists"],
+                histories=on_disk.get(account_id, nothing)["histories"],
                 disk_bytes=sizes.get(account_id, 0),
                 memory_bytes=self.partitions.memory_bytes(account_id),
             )

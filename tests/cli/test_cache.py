@@ -46,7 +46,7 @@ def test_usage_is_shown_and_pruned(place: Place, server: ScriptedUpstream) -> No
     shown = place.runtap("cache").out
     assert shown.startswith(f"{in_words(usage['disk_bytes'])} on disk, of at most 100 MiB\n")
     row = shown.splitlines()[-1]
-    assert row.split()[:5] == [account["account_id"], server.url, "ada", "80", "1"]
+    assert row.split()[:6] == [account["account_id"], server.url, "ada", "80", "1", "0"]
 
     assert place.runtap("cache", "prune", "--unused-for", "1d").out.startswith("Freed ")  # the log, at most
     usage = place.runtap("cache", "--json").json()

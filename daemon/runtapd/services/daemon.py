@@ -156,6 +156,7 @@ class DaemonService:
                 account_id=usage.account_id,
                 records=usage.records,
                 answers=usage.answers,
+                histories=usage.histories,
                 disk_bytes=usage.disk_bytes,
                 memory_bytes=usage.memory_bytes,
             )

@@ -33,6 +33,7 @@ class CacheVitals:
     account_id: str
     records: int
     answers: int
+    histories: int
     disk_bytes: int
     memory_bytes: int
 

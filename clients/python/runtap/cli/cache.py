@@ -44,8 +44,8 @@ def _span(ctx: click.Context, param: click.Parameter, value: str | None) -> int 
 def cache(ctx: click.Context, as_json: bool) -> None:
     """Show how much of what was read is kept, and drop it.
 
-    Runs and lists are kept on disk up to a limit over all accounts, which RUNTAP_CACHE_LIMIT sets when the daemon
-    starts. No unsent write is dropped.
+    Runs, lists and histories are kept on disk up to a limit over all accounts, which RUNTAP_CACHE_LIMIT sets when
+    the daemon starts. No unsent write is dropped.
     """
     if ctx.invoked_subcommand is not None:
         if as_json:
@@ -57,7 +57,7 @@ def cache(ctx: click.Context, as_json: bool) -> None:
         return
     total = sum(account.disk_bytes for account in usage.accounts)
     click.echo(f"{in_words(total)} on disk, of at most {in_words(usage.limit_bytes)}")
-    columns = ("account", "server", "user", "runs", "lists", "on disk", "in memory")
+    columns = ("account", "server", "user", "runs", "lists", "histories", "on disk", "in memory")
     rows = [_row(account, accounts.get(account.account_id)) for account in usage.accounts]
     print_table("Accounts", columns, rows)
 
@@ -150,6 +150,7 @@ def _as_dict(
                 "username": accounts[one.account_id].viewer.username if one.account_id in accounts else None,
                 "records": one.records,
                 "answers": one.answers,
+                "histories": one.histories,
                 "disk_bytes": one.disk_bytes,
                 "memory_bytes": one.memory_bytes,
             }
@@ -165,6 +166,7 @@ def _row(usage: daemon_pb2.AccountCacheUsage, account: accounts_pb2.Account | No
         account.viewer.username if account else "",
         usage.records,
         usage.answers,
+        usage.histories,
         in_words(usage.disk_bytes),
         in_words(usage.memory_bytes),
     )

@@ -535,6 +535,7 @@ class AccountCacheUsage(_message.Message):
     ANSWERS_FIELD_NUMBER: _builtins.int
     DISK_BYTES_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    HISTORIES_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The account."""
     records: _builtins.int
@@ -545,6 +546,8 @@ class AccountCacheUsage(_message.Message):
     """Bytes on disk."""
     memory_bytes: _builtins.int
     """Bytes in memory."""
+    histories: _builtins.int
+    """Histories kept, whole or in part."""
     def __init__(
         self,
         *,
@@ -553,10 +556,11 @@ class AccountCacheUsage(_message.Message):
         answers: _builtins.int = ...,
         disk_bytes: _builtins.int = ...,
         memory_bytes: _builtins.int = ...,
+        histories: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "answers", b"answers", "disk_bytes", b"disk_bytes", "memory_bytes", b"memory_bytes", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "answers", b"answers", "disk_bytes", b"disk_bytes", "histories", b"histories", "memory_bytes", b"memory_bytes", "records", b"records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
