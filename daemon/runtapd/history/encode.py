@@ -5,6 +5,7 @@ Runs in threads; pyarrow is loaded on first use.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from runtapd.history.table import Column, Rows
@@ -42,14 +43,24 @@ def to_ipc(rows: Rows, *, compressed: bool = False) -> bytes:
     return bytes(sink.getvalue())
 
 
-def from_ipc(data: bytes) -> Rows:
-    """Returns the rows of such a stream. Raises pyarrow.ArrowInvalid or OSError for anything else."""
+def from_ipc(data: bytes, keys: Collection[str] | None = None) -> Rows:
+    """Returns the rows of such a stream, of all keys or of these, as far as there are any: the others cost nothing.
+
+    Raises pyarrow.ArrowInvalid or OSError for anything else.
+    """
     import numpy as np
     import pyarrow as pa
 
-    batch = pa.ipc.open_stream(pa.py_buffer(data)).read_next_batch()
+    stream = pa.py_buffer(data)
+    options = None
+    if keys is not None:
+        names = pa.ipc.read_schema(stream).names
+        options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(names) if name in keys])
+    batch = pa.ipc.open_stream(stream, options=options).read_next_batch()
     columns = {}
     for field, values in zip(batch.schema, batch.columns, strict=True):
+        if keys is not None and field.name not in keys:
+            continue  # no included field at all means every one
         metadata = field.metadata or {}
         nulls = metadata.get(_NULLS)
         listed = np.array(nulls.split(b","), np.int64) if nulls else None

@@ -109,7 +109,7 @@ class Stretch:
         """Returns the rows; Lost when a blob is not as it was written. Needs no store: call it in any thread."""
         columns: dict[str, Column] = {}
         for blob in self.blobs:
-            columns |= _unpacked(self.piece, blob)
+            columns |= _unpacked(self.piece, blob, self.keys)
         keys = ordered(columns if self.keys is None else [key for key in self.keys if key in columns])
         rows = Rows(self.piece.rows, {key: columns[key] for key in keys})
         return rows.slice(self.first - self.piece.first, rows.length)
@@ -140,11 +140,11 @@ def _packed(key: str | None, rows: Rows) -> Blob:
     return Blob(key, body, zlib.crc32(body))
 
 
-def _unpacked(piece: Piece, blob: Blob) -> dict[str, Column]:
+def _unpacked(piece: Piece, blob: Blob, keys: Sequence[str] | None) -> dict[str, Column]:
     if zlib.crc32(blob.body) != blob.crc:
         raise piece.lost
     try:
-        rows = encode.from_ipc(blob.body)
+        rows = encode.from_ipc(blob.body, keys)
     except (ValueError, OSError) as error:  # pyarrow's errors are one or the other
         raise piece.lost from error
     if rows.columns and rows.length != piece.rows:
