@@ -114,20 +114,25 @@ def test_the_limit_is_kept_and_all_rows_are_read(
     assert read(world, 0) == list(range(ROWS))
 
 
-def test_a_flipped_byte_costs_the_rows_that_lie_with_it(world: World, start: Callable[..., Daemon]) -> None:
+@pytest.mark.parametrize("key", [0, 1], ids=["_step", "loss"])
+@pytest.mark.parametrize("begin", [None, 10])
+def test_a_flipped_byte_costs_the_rows_that_lie_with_it(
+    world: World, start: Callable[..., Daemon], key: int, begin: int | None
+) -> None:
     add_runs(world.server, 2)
     for run in range(2):
         read(world, run)
     world.daemon.end()
     with sqlite3.connect(file(world)) as database:
-        (body,) = database.execute("SELECT body FROM blobs WHERE run = 1 AND key = 1").fetchone()
+        blob = "WHERE run = 1 AND key = ?"
+        (body,) = database.execute(f"SELECT body FROM blobs {blob}", (key,)).fetchone()
         bad = bytearray(body)
         bad[len(bad) // 2] ^= 1
-        database.execute("UPDATE blobs SET body = ? WHERE run = 1 AND key = 1", (bytes(bad),))
+        database.execute(f"UPDATE blobs SET body = ? {blob}", (bytes(bad), key))
     database.close()
     world = restarted(world, start)
     before = world.server.count("HistoryPage")
-    assert read(world, 0, keys=["loss"]) == list(range(ROWS))
+    assert read(world, 0, keys=["loss"], min_step=begin) == list(range(begin or 0, ROWS))
     assert world.server.count("HistoryPage") > before
     before = world.server.count("HistoryPage")
     for run in (0, 1):

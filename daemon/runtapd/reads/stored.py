@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from runtapd.history import fetch
 from runtapd.history.kept import Kept, Lost
+from runtapd.history.store import HistoryStore
 from runtapd.history.table import NONE, Rows, joined
 from runtapd.model.paths import RunPath
 from runtapd.reads.partitions import Partition
@@ -37,10 +38,19 @@ async def stored_rows(
     try:
         return await _rows(part, kept, first, keys)
     except Lost as lost:
-        if waits is None or not await _restored(part, path, kept, lost, waits):
-            await part.histories.read(lambda store: store.drop(kept.storage_id), None)
-            raise Unkept from lost
+        await _recover(part, path, kept, lost, waits)
     return await _rows(part, kept, first, keys)
+
+
+async def row_of_step(part: Partition, path: RunPath, kept: Kept, step: int, *, waits: Waits | None) -> int:
+    """Returns the number of the first stored row at that step or behind it; raises Unkept as `stored_rows` does."""
+    if step <= 0:
+        return 0
+    try:
+        return await _row_of_step(part, kept, step)
+    except Lost as lost:
+        await _recover(part, path, kept, lost, waits)
+    return await _row_of_step(part, kept, step)
 
 
 async def _rows(part: Partition, kept: Kept, first: int, keys: tuple[str, ...]) -> Rows:
@@ -54,11 +64,31 @@ async def _rows(part: Partition, kept: Kept, first: int, keys: tuple[str, ...]) 
     return rows
 
 
+async def _row_of_step(part: Partition, kept: Kept, step: int) -> int:
+    row = await part.histories.read(
+        lambda store: store.row_of_step(kept.storage_id, kept.generation, step), None
+    )
+    if row is None:
+        raise Unkept
+    return row
+
+
+async def _recover(part: Partition, path: RunPath, kept: Kept, lost: Lost, waits: Waits | None) -> None:
+    """Puts lost rows back; where that cannot be done, forgets the history and raises Unkept."""
+    try:
+        restored = waits is not None and await _restored(part, path, kept, lost, waits)
+    except Lost:
+        restored = False  # what lies before them is lost as well
+    if not restored:
+        await part.histories.read(lambda store: store.drop(kept.storage_id), None)
+        raise Unkept from lost
+
+
 async def _restored(part: Partition, path: RunPath, kept: Kept, lost: Lost, waits: Waits) -> bool:
     """Fetches a lost stretch of rows anew; says whether it is in its place again."""
     log.warning("stored rows are damaged and fetched anew", extra={"run": str(path), "lost": str(lost)})
     # Rows of its first step may lie in the stretch before.
-    begin = await row_of_step(part, kept, lost.first_step)
+    begin = await _row_of_step(part, kept, lost.first_step)
     pages = fetch.steps(
         part.upstream,
         path,
@@ -73,17 +103,9 @@ async def _restored(part: Partition, path: RunPath, kept: Kept, lost: Lost, wait
     rows = fetched.slice(lost.first - begin, lost.first - begin + lost.rows)
     if rows.length < lost.rows:
         return False
-    await part.histories.read(lambda store: store.replace(kept.storage_id, kept.generation, lost, rows), None)
-    return True
 
+    def put_back(store: HistoryStore) -> bool:
+        store.replace(kept.storage_id, kept.generation, lost, rows)
+        return True
 
-async def row_of_step(part: Partition, kept: Kept, step: int) -> int:
-    """Returns the number of the first stored row at that step or behind it."""
-    if step <= 0:
-        return 0
-    row = await part.histories.read(
-        lambda store: store.row_of_step(kept.storage_id, kept.generation, step), None
-    )
-    if row is None:
-        raise Unkept
-    return row
+    return await part.histories.read(put_back, False)

@@ -278,7 +278,7 @@ class FromStore:
 
     async def _row_of(self, step: int) -> int:
         assert self.kept is not None
-        return await row_of_step(self.part, self.kept, step)
+        return await row_of_step(self.part, self.path, self.kept, step, waits=self.waits)
 
 
 def last(rows: Rows, count: int) -> Rows:

@@ -250,7 +250,7 @@ class Sync:
             return 0, NONE
         begin = int((await self._stored(kept, max(0, kept.rows - count))).steps[0])
         # All rows of that step, if there are several.
-        parts, at = list[Rows](), await row_of_step(self.part, kept, begin)
+        parts, at = list[Rows](), await row_of_step(self.part, self.path, kept, begin, waits=self._waits)
         while at < kept.rows:
             rows = await self._stored(kept, at)
             parts.append(rows)
