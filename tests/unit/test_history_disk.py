@@ -319,3 +319,39 @@ def test_what_is_read_counts_as_used_and_what_is_being_fetched_too(street: Stree
 
     street.live(story)
     assert street.kept() == ["growing", "r000"]
+
+
+FULL_SCRIPT = """
+import asyncio, os, resource, signal, sys
+from pathlib import Path
+from runtapd.cache.disk import Disk
+from runtapd.history.store import HistoryStore
+from tests.unit.test_history_disk import MARK, RUN, filled, rows, steps
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+async def main():
+    disk = Disk(Path(sys.argv[1]), HistoryStore, clock=lambda: 2e6)
+    kept = await filled(disk, count=20_000)
+    grow = lambda store: store.append(RUN, kept.generation, rows(20_000, 90_000), MARK)
+    for limit in (4096, 300_000, resource.RLIM_INFINITY):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        grown = await disk.read(grow, None)
+        print(grown.rows if grown else "refused")
+        found = await disk.read(lambda store: steps(store, kept), [])
+        print(found == list(range(90_000 if grown else 20_000)))
+    await disk.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_file_that_may_not_grow_loses_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_SCRIPT, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=Path(__file__).parents[2],
+        env=os.environ,
+    )
+    assert done.stdout.split() == ["refused", "True", "refused", "True", "90000", "True"], done.stderr
