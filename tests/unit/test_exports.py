@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
+import os
 import stat
 import threading
 import time
@@ -12,6 +14,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from runtapd import faults
@@ -320,7 +324,7 @@ def test_the_deadline_holds(
     server.add_parts(str(PATH), [BODY])
     storage.fail(failure, times=9)
     began = time.monotonic()
-    with pytest.raises(faults.UpstreamTimeout, match="in time"):
+    with pytest.raises(faults.UpstreamUnavailable, match="in time"):
         use(server, fetched(tmp_path, 0.4))  # leaving `use` waits for the threads
     assert time.monotonic() - began < 5
     eventually(lambda: storage.abandoned == 1, "the host sees the client leave")
@@ -433,6 +437,141 @@ def test_a_host_that_cannot_be_reached(server: ExportingUpstream, tmp_path: Path
         url = f"{gone.url}/a?{SECRET}"
     with pytest.raises(faults.UpstreamUnavailable, match="connection refused"):
         use(server, one(url, tmp_path / "a"))
+
+
+def test_a_host_out_of_reach_is_left_alone_for_a_while(
+    server: ExportingUpstream, storage: StorageHost, tmp_path: Path
+) -> None:
+    storage.files["/a"] = BODY
+
+    async def thrice(upstream: GraphQLUpstream) -> None:
+        storage.fail(ResetBefore(), times=3)
+        for words in ("connection", "could not be reached when it was last tried"):
+            with pytest.raises(faults.UpstreamUnavailable, match=words):
+                await upstream.download(f"{storage.url}/a", tmp_path / "a", soon(), most_bytes=10**6)
+            assert len(storage.seen) == 3
+        upstream._downloads._shunned = dict.fromkeys(upstream._downloads._shunned, 0.0)  # time passes
+        await upstream.download(f"{storage.url}/a", tmp_path / "a", soon(), most_bytes=10**6)
+
+    use(server, thrice)
+
+
+# Rows
+
+
+def parquet(*steps: int) -> bytes:
+    """A file with these rows."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"_step": pa.array(steps, pa.int64()), "n": steps}), sink)
+    return bytes(sink.getvalue())
+
+
+def rows(upstream: GraphQLUpstream) -> Awaitable[list[int]]:
+    """The steps of what is exported."""
+
+    async def read() -> list[int]:
+        return [
+            step
+            async for some in exports.exported(upstream, PATH, soon)
+            for step in some.columns["n"].values.to_pylist()
+        ]
+
+    return read()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files lie."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def test_rows_of_all_files_up_to_the_live_ones(server: ExportingUpstream, temporary: Path) -> None:
+    assert use(server, rows) == []
+    server.add_parts(str(PATH), [parquet(10, 11, 12), parquet(0, 1, 2, 10)])
+    assert use(server, rows) == [0, 1, 2, 10, 11, 12]
+    server.live[str(PATH)] = [{"_step": 11}]
+    assert use(server, rows) == [0, 1, 2, 10]
+    server.live[str(PATH)] = [{"_step": 0}]
+    assert use(server, rows) == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_page_for_people_is_no_history(
+    server: ExportingUpstream, storage: StorageHost, temporary: Path
+) -> None:
+    server.add_parts(str(PATH), [parquet(0)])
+    storage.fail(Html())
+    with pytest.raises(faults.InvalidAnswer, match="file 0 of an exported history"):
+        use(server, rows)
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("failure", [Status(429, b"", {"Retry-After": "3600"}), Status(503)])
+def test_files_that_cannot_be_had_are_all_one(
+    server: ExportingUpstream, storage: StorageHost, failure: UpstreamFailure, temporary: Path
+) -> None:
+    server.add_parts(str(PATH), [parquet(0)])
+    storage.fail(failure, times=9)
+    with pytest.raises(faults.UpstreamUnavailable, match="HTTP"):
+        use(server, rows)
+    assert list(temporary.iterdir()) == []
+
+
+def test_nothing_is_left_when_nobody_reads_on(
+    server: ExportingUpstream, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtapd.history.parquet.MOST_ROWS", 2)
+    server.add_parts(str(PATH), [parquet(*range(9))])
+
+    async def first(upstream: GraphQLUpstream) -> None:
+        async with contextlib.aclosing(exports.exported(upstream, PATH, soon)) as reading:
+            async for some in reading:
+                assert some.length == 2
+                (folder,) = temporary.iterdir()
+                assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+                break
+
+    use(server, first)
+    assert list(temporary.iterdir()) == []
+
+
+def test_nothing_is_left_when_the_reading_is_cancelled(
+    server: ExportingUpstream, storage: StorageHost, temporary: Path
+) -> None:
+    server.add_parts(str(PATH), [parquet(*range(9))] * 3)
+    storage.fail(Drip(0.05), times=9)
+
+    async def give_up(upstream: GraphQLUpstream) -> None:
+        task = asyncio.ensure_future(rows(upstream))
+        while not storage.seen:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert list(temporary.iterdir()) == []
+
+    use(server, give_up)
+
+
+def test_what_a_killed_daemon_left_is_removed(server: ExportingUpstream, temporary: Path) -> None:
+    left, used, young, other = (temporary / f"runtap-export-{name}" for name in ("l", "u", "y", "o"))
+    for folder in (left, used, young):
+        folder.mkdir()
+        (folder / "part-00000.parquet").write_bytes(b"x")
+        os.utime(folder, (0, 0))
+    os.utime(young)
+    other.symlink_to(young)
+    lock = os.open(used, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        use(server, rows)
+    finally:
+        os.close(lock)
+    assert set(temporary.iterdir()) == {used, young, other}
+    assert (young / "part-00000.parquet").exists()
 
 
 def test_a_file_that_cannot_be_written_is_said(

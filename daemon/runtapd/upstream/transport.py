@@ -149,6 +149,7 @@ def get_into(exchange: Exchange, url: str, file: Path, user_agent: str) -> Answe
         )
         with response:
             headers = _headers(response)
+            exchange.on_head(response.status_code, headers)
             if response.status_code == 200:
                 if _told_size(headers) > exchange.most_bytes:
                     raise TooLarge
