@@ -77,7 +77,8 @@ def test_files_give_what_json_gives(server: LocalServer, tmp_path: Path) -> None
     owner.log("r1", 0, ROWS)
 
     async def offered(upstream: GraphQLUpstream) -> Parts | None:
-        return await exports.download(upstream, path, tmp_path, soon)
+        found = await upstream.exports(path, soon())
+        return await exports.download(upstream, path, found, tmp_path, soon)
 
     assert asked(server, offered) is None, "it still runs"
     owner.stream("r1", complete=True, exitcode=0)

@@ -11,6 +11,7 @@ import stat
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,7 +73,12 @@ async def offered(upstream: GraphQLUpstream) -> Exports:
 
 
 def fetched(folder: Path, seconds: float = 10.0) -> Callable[[GraphQLUpstream], Awaitable[Parts | None]]:
-    return lambda upstream: exports.download(upstream, PATH, folder, lambda: soon(seconds))
+    return lambda upstream: download(upstream, folder, seconds)
+
+
+async def download(upstream: GraphQLUpstream, folder: Path, seconds: float = 10.0) -> Parts | None:
+    found = await upstream.exports(PATH, soon(seconds))
+    return await exports.download(upstream, PATH, found, folder, lambda: soon(seconds))
 
 
 def one(
@@ -338,7 +344,7 @@ def test_cancelling_ends_all_downloads(
     storage.fail(failure, times=5)
 
     async def give_up(upstream: GraphQLUpstream) -> None:
-        task = asyncio.ensure_future(exports.download(upstream, PATH, tmp_path, lambda: soon(60)))
+        task = asyncio.ensure_future(download(upstream, tmp_path, 60))
         while len(storage.seen) < 2:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
@@ -365,17 +371,17 @@ def test_one_that_fails_ends_the_others(
 
 
 def test_no_more_than_a_few_at_once(server: ExportingUpstream, storage: StorageHost, tmp_path: Path) -> None:
-    server.add_parts(str(PATH), [BODY] * 9)
     storage.latency_s = 0.05
+    storage.files["/a"] = BODY
 
-    async def crowd(upstream: GraphQLUpstream) -> Parts | None:
-        with contextlib.suppress(AttributeError):
-            upstream.channel.threads._max_workers = 9
-        return await exports.download(upstream, PATH, tmp_path, lambda: soon())
+    async def crowd(upstream: GraphQLUpstream) -> None:
+        with ThreadPoolExecutor(9) as upstream._downloads.threads:
+            files = [tmp_path / str(number) for number in range(9)]
+            url = f"{storage.url}/a"
+            await asyncio.gather(*(upstream.download(url, file, soon(), most_bytes=10**6) for file in files))
 
-    found = use(server, crowd)
-    assert found is not None and len(found.files) == 9
-    assert storage.most_at_once <= 3
+    use(server, crowd)
+    assert len(storage.seen) == 9 and storage.most_at_once == 3
 
 
 def test_a_pause_holds_all_downloads(server: ExportingUpstream, storage: StorageHost, tmp_path: Path) -> None:
@@ -564,6 +570,7 @@ def test_what_a_killed_daemon_left_is_removed(server: ExportingUpstream, tempora
         os.utime(folder, (0, 0))
     os.utime(young)
     other.symlink_to(young)
+    server.add_parts(str(PATH), [parquet(0)])
     lock = os.open(used, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

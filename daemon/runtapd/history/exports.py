@@ -30,6 +30,7 @@ T = TypeVar("T")
 MOST_BYTES = 2 * 2**30
 """All files of one history together: temporary ones may lie in memory. Longer histories are read in pages."""
 MOST_FILES = 10_000
+AT_ONCE = 3
 LEFT_BEHIND_S = 300.0
 """A folder so old in which nobody works was left behind."""
 _PREFIX = "runtap-export-"
@@ -52,8 +53,11 @@ async def exported(upstream: Upstream, path: RunPath, waits: Waits) -> AsyncGene
     pages. What is wrong with files may be found after some of their rows were given. It is InvalidAnswer,
     UpstreamRefused or UpstreamUnavailable; the rows can still be had in pages then.
     """
+    offered = await upstream.exports(path, waits())
+    if not offered.urls:
+        return
     async with _folder() as folder:
-        parts = await download(upstream, path, folder, waits)
+        parts = await download(upstream, path, offered, folder, waits)
         if parts is None:
             return
         reading = parquet.rows(parts.files, from_step=0)
@@ -68,13 +72,14 @@ async def exported(upstream: Upstream, path: RunPath, waits: Waits) -> AsyncGene
             await _to_its_end(reading.close)
 
 
-async def download(upstream: Upstream, path: RunPath, folder: Path, waits: Waits) -> Parts | None:
-    """Fetches all files of a history into a private folder; None when the server offers none now.
+async def download(
+    upstream: Upstream, path: RunPath, offered: Exports, folder: Path, waits: Waits
+) -> Parts | None:
+    """Fetches all files of a history into a private folder; None when the server offers none any more.
 
     Whoever calls removes the folder, also after a fault: the files are of use only together. Addresses are good for a
     while only. When one is refused, new ones are asked for, once; refused again, UpstreamRefused is what is raised.
     """
-    offered = await upstream.exports(path, waits())
     try:
         return await _all(upstream, path, offered, folder, waits)
     except faults.UpstreamRefused:
@@ -92,24 +97,26 @@ async def _all(
             f"the history of {path} is exported in {len(offered.urls)} files, too many"
         )
     files = tuple(folder / f"part-{number:05}.parquet" for number in range(len(offered.urls)))
+    todo = iter(zip(offered.urls, files, strict=True))
     room = MOST_BYTES
 
-    async def one(url: str, file: Path) -> None:
+    async def work() -> None:
         nonlocal room
-        try:
-            await upstream.download(url, file, waits(), most_bytes=room)
-        except _OUT_OF_REACH as fault:
-            # For whoever wants the rows, it is all the same why files cannot be had: there is another way.
-            raise faults.UpstreamUnavailable(fault.message, metadata=fault.metadata) from fault
-        room -= file.stat().st_size  # noqa: ASYNC240 - a look at a file that was just written
+        for url, file in todo:  # shared: the time of a file begins when it is its turn
+            try:
+                await upstream.download(url, file, waits(), most_bytes=room)
+            except _OUT_OF_REACH as fault:
+                # For whoever wants the rows, it is all the same why files cannot be had: there is another way.
+                raise faults.UpstreamUnavailable(fault.message, metadata=fault.metadata) from fault
+            room -= file.stat().st_size
 
-    jobs = [asyncio.ensure_future(one(url, file)) for url, file in zip(offered.urls, files, strict=True)]
+    workers = [asyncio.ensure_future(work()) for _ in range(AT_ONCE)]
     try:
-        await asyncio.gather(*jobs)
+        await asyncio.gather(*workers)
     finally:
-        for job in jobs:
-            job.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
     return Parts(files, offered.live_from)
 
 
