@@ -13,7 +13,7 @@ from runtapd.faults import NeedsLogin, NotFound
 from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
 from runtapd.model.sweep import SweepData
-from runtapd.upstream.api import GlancePage, Page, RunChange, RunPage, Upstream, ViewerData, Wait
+from runtapd.upstream.api import Exports, GlancePage, Page, RunChange, RunPage, Upstream, ViewerData, Wait
 
 
 class Point(Enum):
@@ -95,6 +95,12 @@ class MemoryUpstream:
         raise AssertionError("a write has no reason to ask this")
 
     async def events(self, *args: Any, **options: Any) -> Sequence[str]:
+        raise AssertionError("a write has no reason to ask this")
+
+    async def exports(self, *args: Any, **options: Any) -> Exports:
+        raise AssertionError("a write has no reason to ask this")
+
+    async def download(self, *args: Any, **options: Any) -> None:
         raise AssertionError("a write has no reason to ask this")
 
     def _change(self, path: str, storage_id: str, change: RunChange) -> RunData:

@@ -18,7 +18,7 @@ from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
 from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads, Position
 from runtapd.reads.overlay import ShownRun
-from runtapd.upstream.api import Wait
+from runtapd.upstream.api import NO_EXPORTS, Exports, Wait
 from tests.support.history_rows import plain_rows
 from tests.support.runs import make_run
 
@@ -68,6 +68,9 @@ class Server:
 
     async def events(self, path: RunPath, *, samples: int, wait: Wait, **more: Any) -> Sequence[str]:
         return [json.dumps(row) for row in self.rows[:samples]]
+
+    async def exports(self, path: RunPath, wait: Wait) -> Exports:
+        return NO_EXPORTS
 
     def touched(self) -> None:
         """The run was heard of again."""

@@ -22,6 +22,7 @@ from runtapd.model.sweep import SweepData
 from runtapd.upstream.api import (
     UNBOUNDED,
     Bounds,
+    Exports,
     GlancePage,
     Listed,
     Listing,
@@ -280,6 +281,12 @@ class RememberingServer:
         raise AssertionError("not asked in these stories")
 
     async def events(self, *args: Any, **options: Any) -> Sequence[str]:
+        raise AssertionError("not asked in these stories")
+
+    async def exports(self, *args: Any, **options: Any) -> Exports:
+        raise AssertionError("not asked in these stories")
+
+    async def download(self, *args: Any, **options: Any) -> None:
         raise AssertionError("not asked in these stories")
 
 

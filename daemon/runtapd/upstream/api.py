@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from runtapd.model.paths import ProjectPath, RunPath, SweepPath
@@ -152,6 +153,21 @@ class ViewerData:
     teams: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Exports:
+    """The Parquet files in which a server offers the history of a run."""
+
+    urls: tuple[str, ...] = field(default=(), repr=False)
+    """Where they are, in no order; absolute, or as the server abbreviates them. Secrets: they let anybody in."""
+    live_from: int | None = None
+    """The first step of rows that are in no file yet; None when the server tells of none."""
+    offered: bool = True
+    """False of a server that exports no histories at all."""
+
+
+NO_EXPORTS = Exports(offered=False)
+
+
 class Upstream(Protocol):
     """One server as one account sees it. Every method raises a Fault of `runtapd.faults` when it fails."""
 
@@ -199,3 +215,11 @@ class Upstream(Protocol):
         self, path: RunPath, *, samples: int, wait: Wait, bounds: Bounds = UNBOUNDED
     ) -> Sequence[str]:
         """Returns rows of system metrics as JSON texts, at most about `samples`."""
+
+    async def exports(self, path: RunPath, wait: Wait) -> Exports:
+        """Returns where the run's history is as Parquet files; without any while the server has none."""
+
+    async def download(self, url: str, file: Path, wait: Wait, *, most_bytes: int) -> None:
+        """Writes what is at an address of `Exports` into a file of mode 0600, anew if there is one. No credentials are
+        sent. Raises UpstreamRefused when the address is not good (any more), AnswerTooLarge beyond `most_bytes`, and
+        DiskFull when the file cannot be written; what is in it then is of no use."""

@@ -20,6 +20,7 @@ from runtapd import faults
 from runtapd.model import jsontext
 from runtapd.upstream import retry
 from runtapd.upstream.api import UNBOUNDED, Bounds, Urgency, Wait
+from runtapd.upstream.threads import on_loop, outcome
 from runtapd.upstream.transport import LARGEST_BODY, Answer, Exchange, Failed, Session, TooLarge
 from runtapd.upstream.turns import Turns
 
@@ -55,13 +56,14 @@ class _Time:
             return self.wait.deadline
         return min(self.wait.deadline, self.began + self.within_s + self.waited_s)
 
-    def goes_on(self, received: int, now: float) -> bool:
-        """Whether an answer of which so much has come gets another moment, now that its time is up."""
-        if not self.lets_flow or now >= self.wait.deadline or received - self.seen < FLOWING:
-            return False
-        self.seen = received
-        self.waited_s += 1.0
-        return True
+    def left(self, received: int, now: float) -> float:
+        """How long an answer of which so much has come is waited for; while it flows it gets another moment."""
+        flows = self.lets_flow and now < self.wait.deadline and received - self.seen >= FLOWING
+        if now >= self.deadline and flows:
+            self.seen = received
+            self.waited_s += 1.0
+            return max(0.01, self.deadline - now)
+        return self.deadline - now
 
 
 @dataclass
@@ -268,7 +270,7 @@ class Channel:
         turn = await self.turns.take(time_left.wait)
         time_left.waited_s += loop.time() - asked_at
         time_left.seen = 0
-        exchange = Exchange(time_left.deadline - loop.time(), _on_loop(loop, turn.heard), most_bytes)
+        exchange = Exchange(time_left.deadline - loop.time(), on_loop(loop, turn.heard), most_bytes)
         try:
             self._check_key()  # others may have met a refusal meanwhile
             job = self.threads.submit(
@@ -279,31 +281,8 @@ class Channel:
             raise
         self.requests_sent += 1
         # Not when nobody waits any more, but when the thread is free: it may hang where nothing wakes it.
-        job.add_done_callback(lambda _: _on_loop(loop, turn.end)())
-        work = asyncio.wrap_future(job)
-        try:
-            while not work.done():
-                remaining = time_left.deadline - loop.time()
-                if remaining <= 0 and not time_left.goes_on(exchange.received, loop.time()):
-                    raise TimeoutError
-                await asyncio.wait([work], timeout=max(0.0, remaining))
-            return work.result()
-        finally:
-            if not work.done():
-                exchange.close()
-                work.cancel()  # if no thread has taken it up yet, nothing is sent
-                # Otherwise the thread ends by itself now; its outcome is nobody's business any more.
-                work.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-
-def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., None]) -> Callable[..., None]:
-    """Returns a function for other threads that makes the call on the loop, while there is one."""
-
-    def make(*arguments: object) -> None:
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(call, *arguments)
-
-    return make
+        job.add_done_callback(lambda _: on_loop(loop, turn.end)())
+        return await outcome(job, exchange, lambda: time_left.left(exchange.received, loop.time()))
 
 
 def error_words(parsed: Any) -> str:

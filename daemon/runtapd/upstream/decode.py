@@ -10,7 +10,7 @@ from runtapd.model import jsontext
 from runtapd.model.project import ProjectData
 from runtapd.model.run import RunData
 from runtapd.model.sweep import Search, SweepData, search
-from runtapd.upstream.api import GlancePage, Listed, Page, RunGlance, RunPage, ViewerData
+from runtapd.upstream.api import Exports, GlancePage, Listed, Page, RunGlance, RunPage, ViewerData
 
 T = TypeVar("T")
 _EDGES = ("project", "runs", "edges")
@@ -207,6 +207,29 @@ def rows(data: dict[str, Any], field: str) -> list[str] | None:
     return [_written(row, f"project.run.{field}") for row in listed]
 
 
+def exports(data: dict[str, Any]) -> Exports | None:
+    """Reads where a run's history is as files; None when the run is not there."""
+    found = _dict(data.get("project")).get("run")
+    if not isinstance(found, dict):
+        return None
+    where = "project.run.parquetHistory"
+    told = _dict(found.get("parquetHistory"))
+    urls, live = told.get("parquetUrls") or [], told.get("liveData") or []
+    if not isinstance(urls, list) or not all(isinstance(url, str) and url for url in urls):
+        raise InvalidAnswer(f"the server's answer has no list of addresses at {where}.parquetUrls")
+    steps = [_step(_dict(row).get("_step")) for row in live] if isinstance(live, list) else [None]
+    known = [step for step in steps if step is not None]
+    if len(known) < len(steps):
+        raise InvalidAnswer(f"the server's answer has a row without a step at {where}.liveData")
+    return Exports(tuple(urls), min(known, default=None))
+
+
+def exports_beside_errors(answer: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns the data of an answer that knows the run and failed to give its files, which then has none; else None."""
+    data = _dict(answer.get("data"))
+    return data if isinstance(inside(data, "project", "run"), dict) else None
+
+
 def last_step(history_keys: str | None) -> int | None:
     """Returns the last step that a run's history keys tell; None when they do not."""
     if not history_keys:
@@ -215,10 +238,7 @@ def last_step(history_keys: str | None) -> int | None:
         parsed = jsontext.loads(history_keys)
     except ValueError:
         return None
-    step = parsed.get("lastStep") if isinstance(parsed, dict) else None
-    if isinstance(step, bool) or not isinstance(step, int | float) or not 0 <= step < 2**63:
-        return None
-    return int(step)
+    return _step(parsed.get("lastStep")) if isinstance(parsed, dict) else None
 
 
 def inside(data: dict[str, Any], *names: str) -> Any:
@@ -277,6 +297,12 @@ def _number(value: Any) -> float | None:
         return float(value)
     except OverflowError:
         return None
+
+
+def _step(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**63:
+        return None
+    return int(value)
 
 
 def _document(node: dict[str, Any], key: str, where: str) -> str | None:

@@ -147,3 +147,11 @@ EVENTS = """
 query RunEvents($entity: String!, $project: String!, $name: String!, $samples: Int!) {
   project(name: $project, entityName: $entity) { run(name: $name) { events(samples: $samples) } }
 }"""
+
+PARQUET_HISTORY = """
+query RunParquetHistory($entity: String!, $project: String!, $name: String!, $liveKeys: [String!]!) {
+  project(name: $project, entityName: $entity) {
+    run(name: $name) { parquetHistory(liveKeys: $liveKeys) { parquetUrls liveData } }
+  }
+}"""
+"""Asks for `Run.parquetHistory`, which not every server has."""

@@ -46,12 +46,12 @@ class _Server:
     silent_until: float = 0.0
     """It does not answer introspection."""
     refused_until: dict[str, float] = field(default_factory=dict)
-    """It refused optional fields, by kind."""
+    """It refused the optional fields of a kind, or one field by its full name (`Run.parquetHistory`)."""
     trust: int = 0
     trust_until: float = 0.0
     unsorted_until: float = 0.0
     proven: set[str] = field(default_factory=set)
-    """Kinds whose optional fields it has answered in this life of the daemon; not kept."""
+    """The same, of what it has answered in this life of the daemon; not kept."""
 
     def moments(self) -> Iterator[float]:
         """All of them."""
@@ -100,6 +100,28 @@ class ServerFeatures:
             known.told[kind].until = 0.0  # it told of fields it does not give
         self._changed()
 
+    # Fields that a document of their own asks for
+
+    def may_have(self, server: str, kind: str, name: str) -> bool:
+        """Whether this server may have a field, so that it is worth a request."""
+        known = self._servers.get(server) or _Server()
+        if self._holds(known.refused_until.get(f"{kind}.{name}", 0.0)):
+            return False
+        told = known.told.get(kind)
+        return told is None or not self._holds(told.until) or name in told.names
+
+    def gave(self, server: str, kind: str, name: str) -> None:
+        """Remembers that a server answered a document with this field."""
+        self._of(server).proven.add(f"{kind}.{name}")
+
+    def refused(self, server: str, kind: str, name: str) -> None:
+        """Remembers that a server refused a document with this field; not when it has answered one before, since then
+        the refusal is about something else."""
+        known = self._of(server)
+        if f"{kind}.{name}" not in known.proven:
+            known.refused_until[f"{kind}.{name}"] = self._clock() + DAY_S
+            self._changed()
+
     # Introspection
 
     def wants_introspection(self, server: str) -> bool:
@@ -118,7 +140,8 @@ class ServerFeatures:
             names = frozenset(name for name in sorted(all_names)[:MOST_NAMES] if _NAME.fullmatch(name))
             former = known.told.get(kind)
             if former is None or former.names != names:  # what was refused may not be asked for any more
-                known.refused_until.pop(kind, None)
+                for refused in [each for each in known.refused_until if each.partition(".")[0] == kind]:
+                    del known.refused_until[refused]
                 known.proven.discard(kind)
             known.told[kind] = _Told(names, self._clock() + WEEK_S)
         self._changed()

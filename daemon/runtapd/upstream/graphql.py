@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from runtapd import faults
@@ -14,8 +15,10 @@ from runtapd.model.run import RunData
 from runtapd.model.sweep import SweepData
 from runtapd.upstream import decode, documents
 from runtapd.upstream.api import (
+    NO_EXPORTS,
     UNBOUNDED,
     Bounds,
+    Exports,
     GlancePage,
     Listed,
     Listing,
@@ -26,6 +29,7 @@ from runtapd.upstream.api import (
     Wait,
 )
 from runtapd.upstream.channel import Channel
+from runtapd.upstream.downloads import Downloads
 from runtapd.upstream.features import ServerFeatures
 
 T = TypeVar("T")
@@ -43,6 +47,10 @@ class GraphQLUpstream:
     """Whom to name when something is not found or not allowed."""
     features: ServerFeatures = field(default_factory=ServerFeatures, repr=False)
     """What this server can do; shared by all its accounts."""
+    _downloads: Downloads = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._downloads = Downloads(self.channel.base_url, self.channel.user_agent, self.channel.threads)
 
     async def viewer(self, wait: Wait) -> ViewerData:
         """See Upstream."""
@@ -208,6 +216,29 @@ class GraphQLUpstream:
         """See Upstream."""
         variables = {"samples": samples}
         return await self._rows("RunEvents", documents.EVENTS, "events", path, variables, wait, bounds)
+
+    async def exports(self, path: RunPath, wait: Wait) -> Exports:
+        """See Upstream."""
+        field_of = self.channel.base_url, "Run", "parquetHistory"
+        if not self.features.may_have(*field_of):
+            return NO_EXPORTS
+        operation, text = "RunParquetHistory", documents.PARQUET_HISTORY
+        where = {"entity": path.entity, "project": path.project, "name": path.run_id, "liveKeys": ["_step"]}
+        salvage = decode.exports_beside_errors
+        try:
+            data = await self.channel.graphql(operation, text, where, wait, salvage=salvage)
+        except faults.UpstreamRefused:
+            self.features.refused(*field_of)  # histories can be read without it
+            return NO_EXPORTS
+        self.features.gave(*field_of)
+        found = decode.exports(data)
+        if found is None:
+            raise self._no_run(str(path))
+        return found
+
+    async def download(self, url: str, file: Path, wait: Wait, *, most_bytes: int) -> None:
+        """See Upstream."""
+        await self._downloads.fetch(url, file, wait, most_bytes)
 
     async def _rows(
         self,

@@ -7,10 +7,12 @@ drips; ending an exchange shuts its socket down, which wakes the thread wherever
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,6 +50,10 @@ class Failed(Exception):
 
 class TooLarge(Exception):
     """A good answer has more bytes than were wanted; the rest of it was not read."""
+
+
+class NotWritten(Exception):
+    """A body could not be written into its file; the message says why."""
 
 
 class Exchange:
@@ -91,14 +97,11 @@ class Session:
 
     def __init__(self, base_url: str, api_key: str, user_agent: str, connections: int) -> None:
         self._auth = ("api", api_key)
-        self._session = requests.Session()
+        self._session = _Plain()
         # Proxies and certificates of the surroundings count, but never on the way to this very machine.
-        self._session.trust_env = urlsplit(base_url).hostname not in {"127.0.0.1", "localhost", "::1"}
+        self._session.trust_env = not _is_here(base_url)
         self._session.headers.update({"User-Agent": user_agent, "Use-Admin-Privileges": "true"})
-        # Retrying is ours: urllib3's own sleeps in the thread and knows no total deadline.
-        adapter = _Adapter(pool_connections=1, pool_maxsize=connections, max_retries=0)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        _mount(self._session, connections)
 
     def close(self) -> None:
         """Closes idle connections."""
@@ -106,41 +109,119 @@ class Session:
 
     def post(self, exchange: Exchange, url: str, body: bytes) -> Answer:
         """Sends and reads the whole answer; raises Failed, TooLarge or TimeoutError."""
-        _under_way.exchange = exchange
-        try:
-            return self._post(exchange, url, body)
-        except (requests.Timeout, ReadTimeoutError) as error:
-            raise TimeoutError from error
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            if exchange.closed or isinstance(error, TimeoutError):
-                raise TimeoutError from error
-            raise Failed(short_reason(error)) from error
-        finally:
-            _under_way.exchange = None
-            exchange.ended()
+        with _under_way_as(exchange):
+            response = self._session.post(
+                url,
+                data=body,
+                headers={"Content-Type": "application/json"},
+                auth=self._auth,
+                timeout=_timeout(exchange),
+                stream=True,
+                allow_redirects=False,
+            )
+            with response:
+                headers = _headers(response)
+                exchange.on_head(response.status_code, headers)
+                # What a server says about an error is short; cutting it would hide the status.
+                most = exchange.most_bytes if _is_good(response.status_code) else LARGEST_BODY
+                if _told_size(headers) > most:
+                    raise TooLarge
+                # Leaving early closes the connection: nobody reads the rest.
+                return Answer(response.status_code, headers, b"".join(_pieces(exchange, response, most)))
 
-    def _post(self, exchange: Exchange, url: str, body: bytes) -> Answer:
-        if exchange.closed:
-            raise TimeoutError
-        connect = min(LONGEST_CONNECT_S, max(0.05, exchange.time_s))
-        response = self._session.post(
+
+def get_into(exchange: Exchange, url: str, file: Path, user_agent: str) -> Answer:
+    """Gets without any credentials, and writes the body of status 200 into a private file; other bodies are not read.
+
+    Each time as if it were the first: no key, no netrc, no cookies, and no connection that others have used. Raises
+    Failed, TooLarge, NotWritten or TimeoutError.
+    """
+    with _under_way_as(exchange), _Plain() as session:
+        session.trust_env = not _is_here(url)
+        _mount(session, connections=1)
+        response = session.get(
             url,
-            data=body,
-            headers={"Content-Type": "application/json"},
-            auth=self._auth,
-            timeout=(connect, LONGEST_SILENCE_S),
+            headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
+            auth=_nobody,
+            timeout=_timeout(exchange),
             stream=True,
             allow_redirects=False,
         )
         with response:
-            headers = {name.lower(): value for name, value in response.headers.items()}
+            headers = _headers(response)
             exchange.on_head(response.status_code, headers)
-            # What a server says about an error is short; cutting it would hide the status.
-            most = exchange.most_bytes if _is_good(response.status_code) else LARGEST_BODY
-            if _told_size(headers) > most:
-                raise TooLarge
-            # Leaving early closes the connection: nobody reads the rest.
-            return Answer(response.status_code, headers, _body(exchange, response, most))
+            if response.status_code == 200:
+                if _told_size(headers) > exchange.most_bytes:
+                    raise TooLarge
+                _store(_pieces(exchange, response, exchange.most_bytes), file)
+            return Answer(response.status_code, headers, b"")
+
+
+class _Plain(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None, whatever the head says: looking ahead, `requests` would read the whole body, with no limit."""
+        return None
+
+
+def _mount(session: requests.Session, connections: int) -> None:
+    # Retrying is ours: urllib3's own sleeps in the thread and knows no total deadline.
+    adapter = _Adapter(pool_connections=1, pool_maxsize=connections, max_retries=0)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+
+
+def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Proves nothing; without any such function `requests` would look into netrc and the address."""
+    return request
+
+
+def _store(pieces: Iterator[bytes], file: Path) -> None:
+    try:
+        descriptor = os.open(
+            file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+    except OSError as error:
+        raise NotWritten(error.strerror) from error
+    with os.fdopen(descriptor, "wb", buffering=0) as target:
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                try:
+                    rest = rest[target.write(rest) :]
+                except OSError as error:
+                    raise NotWritten(error.strerror) from error
+
+
+@contextlib.contextmanager
+def _under_way_as(exchange: Exchange) -> Iterator[None]:
+    """Lets `Exchange.close` end what is done inside, and makes what goes wrong one of our exceptions."""
+    _under_way.exchange = exchange
+    try:
+        if exchange.closed:
+            raise TimeoutError
+        yield
+    except (requests.Timeout, ReadTimeoutError) as error:
+        raise TimeoutError from error
+    except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        if exchange.closed or isinstance(error, TimeoutError):
+            raise TimeoutError from error
+        raise Failed(short_reason(error)) from error
+    finally:
+        _under_way.exchange = None
+        exchange.ended()
+
+
+def _timeout(exchange: Exchange) -> tuple[float, float]:
+    return min(LONGEST_CONNECT_S, max(0.05, exchange.time_s)), LONGEST_SILENCE_S
+
+
+def _is_here(url: str) -> bool:
+    """Whether an address is one of this very machine, on the way to which no proxy counts."""
+    return urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"}
+
+
+def _headers(response: requests.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
 
 
 def _is_good(status: int) -> bool:
@@ -153,18 +234,16 @@ def _told_size(headers: Mapping[str, str]) -> int:
     return int(told) if told.isdecimal() and "content-encoding" not in headers else 0
 
 
-def _body(exchange: Exchange, response: requests.Response, most: int) -> bytes:
-    pieces: list[bytes] = []
+def _pieces(exchange: Exchange, response: requests.Response, most: int) -> Iterator[bytes]:
     size = 0
     for piece in response.raw.stream(min(PIECE, most + 1), decode_content=True):
-        pieces.append(piece)
         size += len(piece)
         exchange.received = size
         if exchange.closed:
             raise TimeoutError
         if size > most:
             raise TooLarge
-    return b"".join(pieces)
+        yield piece
 
 
 class _Noted:
