@@ -90,7 +90,8 @@ def test_keys_choose_rows_and_the_x_axis_comes_along(world: World) -> None:
     assert column(inner, "b.c") == [-3, -9] and column(inner, "_timestamp") == [4, 10]
     assert inner.rows_with_all_keys == 2
     assert sample(world, keys=["a", "b.c"]).rows_with_all_keys == 2
-    assert sample(world, keys=["a", "never"], join=pb.HISTORY_JOIN_INNER).rows == 0
+    none = sample(world, keys=["a", "never"], x_axis="nowhere", join=pb.HISTORY_JOIN_INNER)
+    assert (none.rows, list(none.unknown_keys)) == (0, ["never", "nowhere"])
 
 
 def test_step_and_clock_decide_only_when_nothing_else_is_asked_for(world: World) -> None:

@@ -94,7 +94,7 @@ async def read_sample(
             parts.append(batch.rows)
         last = batch
     rows, total, with_all = await asyncio.to_thread(_choose, parts, query)
-    unknown = tuple(key for key in query.keys if key in last.unknown_keys)
+    unknown = tuple(key for key in dict.fromkeys((*query.keys, query.x_axis)) if key in last.unknown_keys)
     return Sample(rows, total, with_all, last.exact, unknown, last.freshness)
 
 

@@ -548,7 +548,7 @@ class SampleHistoryResponse(_message.Message):
 
     @_builtins.property
     def unknown_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Keys asked for that no row has."""
+        """Keys asked for, the x axis of `keys` among them, that no row has."""
 
     @_builtins.property
     def freshness(self) -> _common_pb2.Freshness:
