@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
+from runtapd import faults
 from runtapd.cache.policy import Wishes
 from runtapd.history.sample import sample
 from runtapd.history.table import CLOCK, NONE, STEP, Rows, ordered
@@ -83,19 +85,31 @@ async def read_sample(
     histories: HistoryReads, part: Partition, query: SampleQuery, wishes: Wishes, waits: Waits
 ) -> Sample:
     """Reads the run's rows as young as `wishes` demand, and chooses."""
+    try:
+        parts, last = await _rows(histories, part, query, wishes, waits)
+    except faults.PreconditionFailed:  # rewritten while it was read: nothing was given away yet
+        parts, last = await _rows(histories, part, query, wishes, waits)
+    rows, total, with_all = await asyncio.to_thread(_choose, parts, query)
+    unknown = tuple(key for key in dict.fromkeys((*query.keys, query.x_axis)) if key in last.unknown_keys)
+    return Sample(rows, total, with_all, last.exact, unknown, last.freshness)
+
+
+async def _rows(
+    histories: HistoryReads, part: Partition, query: SampleQuery, wishes: Wishes, waits: Waits
+) -> tuple[list[Rows], Batch]:
+    """Reads all rows that decide; returns them with the end of the stream."""
     # Outer in any case: what only accompanies the keys must not decide about rows, and here it does not.
     asked = HistoryQuery(query.path, query.read, system=query.system)
     parts: list[Rows] = []
     last = Batch()
-    async for batch in histories.read(part, asked, None, wishes, waits):
-        if batch.rows.length:
-            if not last.group_end:  # more columns of the same rows
-                batch.rows = Rows(batch.rows.length, {**parts.pop().columns, **batch.rows.columns})
-            parts.append(batch.rows)
-        last = batch
-    rows, total, with_all = await asyncio.to_thread(_choose, parts, query)
-    unknown = tuple(key for key in dict.fromkeys((*query.keys, query.x_axis)) if key in last.unknown_keys)
-    return Sample(rows, total, with_all, last.exact, unknown, last.freshness)
+    async with aclosing(histories.read(part, asked, None, wishes, waits)) as batches:
+        async for batch in batches:
+            if batch.rows.length:
+                if not last.group_end:  # more columns of the same rows
+                    batch.rows = Rows(batch.rows.length, {**parts.pop().columns, **batch.rows.columns})
+                parts.append(batch.rows)
+            last = batch
+    return parts, last
 
 
 def _choose(parts: Sequence[Rows], query: SampleQuery) -> tuple[Rows, int, int]:
