@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import pickle
 import re
@@ -17,8 +16,8 @@ import pandas
 import pytest
 
 import runtap
-from runtap.errors import DaemonError, InvalidRequestError
-from runtap.frames import SampledWarning, spread
+from runtap.errors import DaemonError, InvalidRequestError, StaleWarning
+from runtap.frames import SampledWarning
 from runtap.history import UnknownKeyWarning
 from runtap.row_groups import MissingRowsWarning
 from runtap.v1 import history_pb2
@@ -100,21 +99,14 @@ def test_what_every_row_has_decides_only_when_nothing_else_is_asked(run: runtap.
     assert len(frame) == 10
 
 
-def test_samples_are_spread_and_keep_both_ends(daemon: ScriptedDaemon, run: runtap.Run) -> None:
-    frame = run.history(samples=4)
-    assert frame["_step"].tolist() == [0, 3, 6, 9]
-    assert run.history(samples=4).equals(frame)
-    assert [at["_step"] for at in run.history(samples=2, pandas=False)] == [0, 9]
+def test_the_daemon_chooses_in_one_call(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    assert run.history(samples=4)["_step"].tolist() == [0, 3, 6, 9]
     assert [at["_step"] for at in run.history(samples=1, pandas=False)] == [9]
-    assert run.history(samples=2, keys=["acc"])["acc"].tolist() == [0, 8]
-
-
-@pytest.mark.parametrize(("total", "samples"), [(501, 500), (10_000, 500), (3, 2), (1000, 999)])
-def test_a_spread_is_even_and_has_no_duplicates(total: int, samples: int) -> None:
-    chosen = spread(total, samples)
-    gaps = {after - before for before, after in itertools.pairwise(chosen)}
-    assert (len(set(chosen)), chosen[0], chosen[-1]) == (samples, 0, total - 1)
-    assert max(gaps) - min(gaps) <= 1
+    assert run.history(samples=2, keys=["acc"], x_axis="n", how="inner")["acc"].tolist() == [0, 8]
+    request = daemon.last("history.SampleHistory")
+    assert (request.samples, list(request.keys), request.x_axis) == (2, ["acc", "_timestamp"], "n")
+    assert request.join == history_pb2.HISTORY_JOIN_INNER
+    assert (daemon.count("history.SampleHistory"), daemon.count("history.ReadHistory")) == (3, 0)
 
 
 def test_a_sample_nobody_asked_for_is_said_to_be_one(daemon: ScriptedDaemon, run: runtap.Run) -> None:
@@ -209,7 +201,7 @@ def test_system_metrics_have_no_step(daemon: ScriptedDaemon, run: runtap.Run) ->
     for name in ("events", "system"):
         frame = run.history(stream=name)
         assert list(frame.columns) == ["system.cpu", "_runtime", "_timestamp"]
-        assert daemon.last("history.ReadHistory").stream == history_pb2.HISTORY_STREAM_SYSTEM
+        assert daemon.last("history.SampleHistory").stream == history_pb2.HISTORY_STREAM_SYSTEM
 
 
 def test_an_empty_history(daemon: ScriptedDaemon, run: runtap.Run) -> None:
@@ -309,6 +301,26 @@ def test_a_stream_that_always_breaks_is_an_error(daemon: ScriptedDaemon, run: ru
     with pytest.raises(DaemonError):
         list(run.scan_history())
     assert daemon.count("history.ReadHistory") == 2
+
+
+def test_a_sample_that_breaks_off_is_asked_for_once_more(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.break_history_after = 1
+    assert len(run.history()) == 10
+    daemon.break_history_after, daemon.breaks_always = 1, True
+    with pytest.raises(DaemonError):
+        run.history()
+    assert daemon.count("history.SampleHistory") == 4
+
+
+def test_an_old_history_is_said_to_be_old(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.freshness.stale = True
+    with pytest.warns(StaleWarning, match=f"the history of {PATH} is 0 s old"):
+        run.history()
+
+
+def test_integers_stay_exact(daemon: ScriptedDaemon, run: runtap.Run) -> None:
+    daemon.rows[PATH] = [{"_step": step, "n": 2**60 + step} for step in range(5)]
+    assert run.history()["n"].tolist() == [2**60 + step for step in range(5)]
 
 
 def test_errors_of_a_scan_are_comm_errors(daemon: ScriptedDaemon, run: runtap.Run) -> None:

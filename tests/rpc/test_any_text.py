@@ -73,7 +73,16 @@ def survives(seat: Seat, rpc: str, **fields: Any) -> None:
 @settings(max_examples=200)
 @given(
     st.sampled_from(
-        ["GetRun", "ReadHistory", "GetHistoryKeys", "ReadDocument", "UpdateRun", "GetSweep", "ListSweepRuns"]
+        [
+            "GetRun",
+            "ReadHistory",
+            "SampleHistory",
+            "GetHistoryKeys",
+            "ReadDocument",
+            "UpdateRun",
+            "GetSweep",
+            "ListSweepRuns",
+        ]
     ),
     PATHS,
 )
@@ -118,6 +127,12 @@ def test_any_text_as_a_token(seat: Seat, token: str) -> None:
     for rpc in ("ListRuns", "ListProjects", "ListSweeps", "ListSweepRuns", "GetHistoryKeys"):
         survives(seat, rpc, page_token=token)
     survives(seat, "ReadHistory", resume_token=token)
+
+
+@settings(max_examples=60)
+@given(st.lists(TEXTS, max_size=3), TEXTS)
+def test_any_text_as_keys_and_x_axis(seat: Seat, keys: list[str], x_axis: str) -> None:
+    survives(seat, "SampleHistory", keys=keys, x_axis=x_axis)
 
 
 @settings(max_examples=60)

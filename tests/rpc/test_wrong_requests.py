@@ -142,7 +142,9 @@ def wrong_items(kind: str, other: str) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("rpc", ["GetRun", "ReadDocument", "UpdateRun", "ReadHistory", "GetHistoryKeys"])
+@pytest.mark.parametrize(
+    "rpc", ["GetRun", "ReadDocument", "UpdateRun", "ReadHistory", "SampleHistory", "GetHistoryKeys"]
+)
 @pytest.mark.parametrize(("path", "said"), wrong_items("run", "sweep"))
 def test_wrong_paths_of_runs(seat: Seat, server: PersonalUpstream, rpc: str, path: str, said: str) -> None:
     failure = refused(seat, server, rpc, path=path)
@@ -248,7 +250,7 @@ def test_other_wrong_fields(
     assert failure.fields[0].partition(".")[0] == next(iter(fields)) and said in failure.message
 
 
-@pytest.mark.parametrize("rpc", ["GetRun", "ReadDocument", "ReadHistory", "GetHistoryKeys"])
+@pytest.mark.parametrize("rpc", ["GetRun", "ReadDocument", "ReadHistory", "SampleHistory", "GetHistoryKeys"])
 @pytest.mark.parametrize(
     "path",
     [

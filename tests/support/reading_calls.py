@@ -10,6 +10,7 @@ from tests.support.many_accounts import PROJECT_PATH, SWEEP_PATH, Seat
 
 LISTS_OF_RUNS = ("ListRuns", "StreamRuns", "ExplainQuery")
 _RUN_PATH = f"{PROJECT_PATH}/r1"
+_STREAMS = ("StreamRuns", "ReadDocument", "ReadHistory", "SampleHistory")
 _Call = Callable[..., Any]
 _CALLS: dict[str, Callable[[Seat], tuple[_Call, type, dict[str, Any]]]] = {
     "GetRun": lambda s: (s.runs().GetRun, runs_pb2.GetRunRequest, {"path": _RUN_PATH}),
@@ -45,6 +46,11 @@ _CALLS: dict[str, Callable[[Seat], tuple[_Call, type, dict[str, Any]]]] = {
         history_pb2.GetHistoryKeysRequest,
         {"path": _RUN_PATH},
     ),
+    "SampleHistory": lambda s: (
+        s.histories().SampleHistory,
+        history_pb2.SampleHistoryRequest,
+        {"path": _RUN_PATH},
+    ),
     "GetProject": lambda s: (
         s.projects().GetProject,
         projects_pb2.GetProjectRequest,
@@ -66,4 +72,4 @@ def call(seat: Seat, rpc: str, **fields: Any) -> Any:
     """Calls an RPC with these fields; others that it needs are right. Streams are read to their end."""
     method, request, right = _CALLS[rpc](seat)
     answer = method(request(**right | fields), timeout=20)
-    return list(answer) if rpc in ("StreamRuns", "ReadDocument", "ReadHistory") else answer
+    return list(answer) if rpc in _STREAMS else answer

@@ -40,7 +40,7 @@ from runtap.v1 import (
     runs_pb2_grpc,
     writes_pb2,
 )
-from tests.support.scripted_rows import messages_of, messages_of_many
+from tests.support.scripted_rows import messages_of, messages_of_many, sample_of
 
 TOKEN = "scripted-token"
 KEY = "k" * 40
@@ -275,6 +275,17 @@ class _History(history_pb2_grpc.HistoryServiceServicer):
         script.enter("history.ReadHistory", request, context)
         rows = script.rows.get(request.path, [])
         for number, message in enumerate(messages_of(rows, request, script.group_rows, script.exact)):
+            self.break_after(number, context)
+            message.freshness.CopyFrom(script.freshness)
+            yield message
+
+    def SampleHistory(
+        self, request: history_pb2.SampleHistoryRequest, context: Context
+    ) -> Iterator[history_pb2.SampleHistoryResponse]:
+        script = self.script
+        script.enter("history.SampleHistory", request, context)
+        rows = script.rows.get(request.path, [])
+        for number, message in enumerate(sample_of(rows, request, script.group_rows, script.exact)):
             self.break_after(number, context)
             message.freshness.CopyFrom(script.freshness)
             yield message

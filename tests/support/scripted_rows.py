@@ -61,6 +61,47 @@ def messages_of_many(
             yield history_pb2.ReadHistoriesResponse(run_path=path, rows=message)
 
 
+def sample_of(
+    rows: Sequence[dict[str, Any]],
+    request: history_pb2.SampleHistoryRequest,
+    group_rows: int,
+    exact: bool = True,
+) -> Iterator[history_pb2.SampleHistoryResponse]:
+    """The messages that answer a SampleHistory, two per group: simply every so many-th row, and the last."""
+    everywhere = ("_step", "_runtime", "_timestamp")
+    inner = request.join == history_pb2.HISTORY_JOIN_INNER
+    metrics = [key for key in request.keys if key not in everywhere]
+    deciding = [*metrics, *([request.x_axis] if inner and request.x_axis not in everywhere else [])]
+    decide = all if inner else any
+    chosen = [
+        row for row in rows if not request.keys or decide(key in row for key in deciding or request.keys)
+    ]
+    wanted = min(request.samples or 500, len(chosen))
+    spots = (
+        [len(chosen) - 1] if wanted == 1 else [i * (len(chosen) - 1) // (wanted - 1) for i in range(wanted)]
+    )
+    few = [chosen[spot] for spot in spots]
+    for start in range(0, max(len(few), 1), group_rows):
+        part = few[start : start + group_rows]
+        names = list(dict.fromkeys(name for row in part for name in row))
+        if request.keys:
+            names = [name for name in names if name in {"_step", request.x_axis, *request.keys}]
+        half = len(names) // 2
+        for columns, more in ((names[:half], True), (["_step", *names[half:]], False)):
+            message = history_pb2.SampleHistoryResponse(
+                arrow_ipc=ipc(part, list(dict.fromkeys(name for name in columns if name in names))),
+                rows=len(part),
+                more_columns=more,
+                exact=exact and len(few) == len(chosen),
+                server_sampled=not exact,
+                unknown_keys=[key for key in request.keys if not any(key in row for row in rows)],
+                rows_with_all_keys=sum(all(key in row for key in metrics) for row in chosen),
+            )
+            if exact:
+                message.total_rows = len(chosen)
+            yield message
+
+
 def ipc(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> bytes:
     """One Arrow stream of one batch."""
     pairs = [_column(name, [row.get(name, _LOST) for row in rows]) for name in names]

@@ -1,7 +1,6 @@
-"""`run.history()`: at most so many rows, spread evenly, as a pandas frame or as dicts.
+"""`run.history()`: at most so many rows that stand for all, as a pandas frame or as dicts.
 
-Which rows and columns is decided here; `row_groups.py` reads them. `_step`, `_runtime` and `_timestamp` are in every
-row, so they never decide whether a row has one of the wanted keys, unless nothing else is wanted.
+The daemon chooses the rows, `samples.py` reads them; which columns there are, and what they look like, is decided here.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from runtap.history import STREAMS, checked_keys, checked_number, refused
 from runtap.history_columns import EVERYWHERE, ordered
 from runtap.history_keys import warn_of_apart, warn_of_unknown
 from runtap.row_groups import RowGroup
+from runtap.samples import Sample, read_sample
 from runtap.v1 import history_pb2
 from runtap.values import check_text
 
@@ -46,18 +46,15 @@ class Wanted:
     exact_columns: bool
 
     @property
-    def columns(self) -> list[str]:
-        """The columns of the answer, in order, when keys are wanted."""
-        last = [] if self.exact_columns else ["_timestamp"]
-        return list(dict.fromkeys([self.x_axis, *(key for key in self.keys if key not in last), *last]))
+    def more_columns(self) -> list[str]:
+        """What comes beside `keys` and the x axis."""
+        return [] if self.exact_columns else ["_timestamp"]
 
     @property
-    def deciding(self) -> list[str]:
-        """The keys that decide whether a row belongs to the answer."""
-        metrics = [key for key in self.keys if key not in EVERYWHERE]
-        if self.inner and self.x_axis not in EVERYWHERE:
-            metrics.append(self.x_axis)
-        return metrics or list(self.keys)
+    def columns(self) -> list[str]:
+        """The columns of the answer, in order, when keys are wanted."""
+        last = self.more_columns
+        return list(dict.fromkeys([self.x_axis, *(key for key in self.keys if key not in last), *last]))
 
 
 def history(
@@ -81,7 +78,7 @@ def history(
         raise refused("columns", f'columns is "guide" or "exact", not {columns!r}')
     check_text(x_axis, "x_axis")
     wanted = Wanted(
-        samples=checked_number("samples", samples, least=1),
+        samples=checked_number("samples", samples, least=1, bits=31),
         keys=checked_keys(keys),
         x_axis=x_axis,
         stream=STREAMS[stream],
@@ -89,7 +86,7 @@ def history(
         exact_columns=columns == "exact",
     )
     library = _pandas() if pandas else None
-    groups = _sampled(_matching(_read(session, path, wanted), wanted), wanted.samples, path)
+    groups = _read(session, path, wanted)
     if library is None:
         return [row for group in groups for row in group.rows()]
     return frame(library, groups, wanted.columns if wanted.keys else ordered(groups))
@@ -107,81 +104,48 @@ def _pandas() -> ModuleType:
     return pandas
 
 
-def _read(session: Session, path: str, wanted: Wanted) -> list[RowGroup]:
-    groups = list(row_groups.read(session, _request(session, path, wanted)))
+def _read(session: Session, path: str, wanted: Wanted) -> Sequence[RowGroup]:
+    sample = read_sample(session, _request(session, path, wanted))
     if wanted.keys:
-        _warn_of_keys(session, path, groups, wanted)
-    return groups
+        _warn_of_keys(session, path, sample, wanted)
+        for group in sample.groups:
+            group.columns = {name: group.columns[name] for name in wanted.columns if name in group.columns}
+    if sample.total is not None and sample.length < sample.total and wanted.samples == DEFAULT_SAMPLES:
+        caution(
+            f"history() returned {sample.length:,} of {sample.total:,} rows of {path}, spread evenly; scan_history() "
+            "gives all of them, history(samples=...) another number",
+            SampledWarning,
+            about="sampled",
+        )
+    return sample.groups
 
 
-def _warn_of_keys(session: Session, path: str, groups: list[RowGroup], wanted: Wanted) -> None:
+def _warn_of_keys(session: Session, path: str, sample: Sample, wanted: Wanted) -> None:
     """Warns of keys that no row has, or that no row has together."""
     asked = dict.fromkeys([*wanted.keys, wanted.x_axis])
-    unknown = [key for group in groups[-1:] for key in group.unknown_keys if key in asked]
+    unknown = [key for key in asked if key in sample.unknown_keys]
     metrics = [key for key in asked if key not in EVERYWHERE]
+    system = wanted.stream != row_groups.METRICS
     if unknown:
-        warn_of_unknown(session, path, unknown, system=wanted.stream != row_groups.METRICS)
-    elif len(metrics) > 1 and not any(
-        all(cells) for group in groups for cells in zip(*map(group.logged, metrics), strict=True)
-    ):
+        warn_of_unknown(session, path, unknown, system=system)
+    elif len(metrics) > 1 and not sample.with_all_keys:
         cure = 'how="outer" gives rows that have at least one' if wanted.inner else "every row lacks some"
-        warn_of_apart(session, path, metrics, cure=cure, system=wanted.stream != row_groups.METRICS)
+        warn_of_apart(session, path, metrics, cure=cure, system=system)
 
 
-def _request(session: Session, path: str, wanted: Wanted) -> history_pb2.ReadHistoryRequest:
-    # Outer in any case: the columns that only accompany the keys must not decide about rows, and here they do not.
-    return history_pb2.ReadHistoryRequest(
+def _request(session: Session, path: str, wanted: Wanted) -> history_pb2.SampleHistoryRequest:
+    inner = history_pb2.HISTORY_JOIN_INNER if wanted.inner else history_pb2.HISTORY_JOIN_OUTER
+    return history_pb2.SampleHistoryRequest(
         path=path,
-        keys=[key for key in wanted.columns if key != "_step"] if wanted.keys else (),
-        join=history_pb2.HISTORY_JOIN_OUTER,
+        # `_timestamp` only comes along: beside other keys it does not decide which rows there are.
+        keys=[*wanted.keys, *wanted.more_columns] if wanted.keys else (),
+        samples=wanted.samples,
+        x_axis=wanted.x_axis,
+        join=inner,
         stream=history_pb2.HistoryStream.ValueType(wanted.stream),
         format=history_pb2.HISTORY_FORMAT_ARROW,
         options=session.options(),
     )
-
-
-def _matching(groups: list[RowGroup], wanted: Wanted) -> list[RowGroup]:
-    """Only the rows that have one of the wanted keys, or all of them, and only the wanted columns."""
-    if not wanted.keys:
-        return groups
-    decide = all if wanted.inner else any
-    matching = []
-    for group in groups:
-        group.columns = {name: group.columns[name] for name in wanted.columns if name in group.columns}
-        logged = zip(*(group.logged(key) for key in wanted.deciding), strict=True)
-        matching.append(group.take([row for row, cells in enumerate(logged) if decide(cells)]))
-    return matching
-
-
-def _sampled(groups: list[RowGroup], samples: int, path: str) -> list[RowGroup]:
-    """At most so many rows of all groups together."""
-    total = sum(group.length for group in groups)
-    if total <= samples:
-        return groups
-    if samples == DEFAULT_SAMPLES:
-        caution(
-            f"history() returned {samples:,} of {total:,} rows of {path}, spread evenly; scan_history() gives all "
-            "of them, history(samples=...) another number",
-            SampledWarning,
-            about="sampled",
-        )
-    chosen = spread(total, samples)
-    sampled, begin, first = [], 0, 0
-    for group in groups:
-        end = begin + group.length
-        last = first
-        while last < len(chosen) and chosen[last] < end:
-            last += 1
-        sampled.append(group.take([row - begin for row in chosen[first:last]]))
-        begin, first = end, last
-    return sampled
-
-
-def spread(total: int, samples: int) -> list[int]:
-    """`samples` of the numbers below `total`, evenly spread, with the first and the last; always the same ones."""
-    if samples == 1:
-        return [total - 1]
-    return [(index * (total - 1) + (samples - 1) // 2) // (samples - 1) for index in range(samples)]
 
 
 def frame(pandas: ModuleType, groups: Sequence[RowGroup], columns: Sequence[str]) -> pd.DataFrame:

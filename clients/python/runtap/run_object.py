@@ -161,12 +161,13 @@ class Run(RunAttributes):
         how: Literal["outer", "inner"] = "outer",
         columns: Literal["guide", "exact"] = "guide",
     ) -> Any:
-        """The rows the program logged, at most `samples` of them, spread evenly, the first and the last included.
+        """The rows the program logged, at most `samples` of them: always the same ones, spread evenly, with the first,
+        the last, and every metric's least and greatest value.
 
         Arguments:
             samples: most rows to return. `scan_history()` gives all.
             keys: only these metrics, and only rows that have at least one of them.
-            x_axis: the column that comes first when `keys` are given.
+            x_axis: what the rows are spread over; the column that comes first when `keys` are given.
             pandas: True returns a `pandas.DataFrame` with NaN where nothing was logged, False a list of dicts.
             stream: "default" for metrics; "events" or "system" for the system metrics.
             how: "inner" gives only rows that have all of `keys`.

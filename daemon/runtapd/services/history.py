@@ -17,7 +17,8 @@ from runtapd.history.fetch import PAGE_ROWS
 from runtapd.paging import Sealer
 from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads, Position
 from runtapd.reads.partitions import Partitions
-from runtapd.services import convert
+from runtapd.reads.samples import read_sample
+from runtapd.services import convert, sample_history
 from runtapd.services.calls import Call
 from runtapd.services.history_keys import HistoryKeyPages
 from runtapd.services.typed_columns import column_batch
@@ -31,7 +32,7 @@ _TOKEN = "resume_token"
 class HistoryService:
     """Answers for histories."""
 
-    capabilities = ("history.read", "history.keys")
+    capabilities = ("history.read", "history.keys", "history.sample")
 
     def __init__(
         self, partitions: Partitions, histories: HistoryReads, keys: HistoryKeyPages, sealer: Sealer
@@ -60,6 +61,17 @@ class HistoryService:
         self, request: pb.GetHistoryKeysRequest, context: Context
     ) -> pb.GetHistoryKeysResponse:
         return await self._keys.page(request, Call.of(context))
+
+    async def SampleHistory(
+        self, request: pb.SampleHistoryRequest, context: Context
+    ) -> AsyncIterator[pb.SampleHistoryResponse]:
+        call = Call.of(context, streaming=True)
+        part = self._partitions.get(call.account_id)
+        query = sample_history.query_of(request, part.account)
+        wishes, waits = convert.wishes(request.options), convert.waits(call, request.options)
+        sample = await read_sample(self._histories, part, query, wishes, waits)
+        async for message in sample_history.messages(sample, request.format):
+            yield message
 
     async def _message(
         self, batch: Batch, wanted: pb.HistoryFormat.ValueType, digest: str

@@ -462,11 +462,15 @@ class SampleHistoryRequest(_message.Message):
     path: _builtins.str
     """The run, in any form."""
     samples: _builtins.int
-    """About how many rows; 0 means 500."""
+    """Most rows; 0 means 500."""
     x_axis: _builtins.str
-    """The key the rows are spread over; empty: `_step`."""
+    """The key the rows are spread over; empty: `_step`, of system metrics `_timestamp`. Rows without a number there stay
+    with the row before. Where no row has one, rows are spread by number.
+    """
     join: Global___HistoryJoin.ValueType
-    """As in ReadHistory."""
+    """As in ReadHistory. For HISTORY_JOIN_INNER rows need the x axis as well; `_step`, `_runtime` and `_timestamp` only
+    count when nothing else was asked for, whatever the join.
+    """
     stream: Global___HistoryStream.ValueType
     """As in ReadHistory."""
     format: Global___HistoryFormat.ValueType
@@ -477,7 +481,7 @@ class SampleHistoryRequest(_message.Message):
 
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """As in ReadHistory."""
+        """As in ReadHistory; the x axis comes along. Empty: all keys and all rows."""
 
     @_builtins.property
     def options(self) -> _common_pb2.ReadOptions:
@@ -506,7 +510,9 @@ Global___SampleHistoryRequest: _TypeAlias = SampleHistoryRequest  # noqa: Y015
 
 @_typing.final
 class SampleHistoryResponse(_message.Message):
-    """A sample."""
+    """A sample, or a part of one: rows in step order, as many as fit into 2 MiB. A column's type may differ between messages,
+    as in ReadHistory. All fields but the batch, `rows` and `more_columns` are those of the whole sample in every message.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -517,21 +523,32 @@ class SampleHistoryResponse(_message.Message):
     TOTAL_ROWS_FIELD_NUMBER: _builtins.int
     UNKNOWN_KEYS_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
+    SERVER_SAMPLED_FIELD_NUMBER: _builtins.int
+    ROWS_WITH_ALL_KEYS_FIELD_NUMBER: _builtins.int
+    MORE_COLUMNS_FIELD_NUMBER: _builtins.int
     arrow_ipc: _builtins.bytes
     """An Arrow IPC stream of one batch."""
     exact: _builtins.bool
-    """True when these are all the rows there are."""
+    """True when the sample is all the rows there are."""
     rows: _builtins.int
-    """Rows in this answer."""
+    """Rows in this message."""
     total_rows: _builtins.int
-    """Rows in the run; absent when unknown."""
+    """Rows the sample was taken from: those of the run, or those that `keys` and `join` choose; absent when unknown."""
+    server_sampled: _builtins.bool
+    """True when the server did not give all rows, so that the sample was taken from those it gave (system metrics of long
+    runs).
+    """
+    rows_with_all_keys: _builtins.int
+    """Of the rows the sample was taken from, how many have all of `keys` and the x axis; all of them without `keys`."""
+    more_columns: _builtins.bool
+    """True when the next message has more columns of the same rows: of a single row that is too large for one message."""
     @_builtins.property
     def columns(self) -> Global___ColumnBatch:
         """Typed columns."""
 
     @_builtins.property
     def unknown_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Keys asked for that no row has."""
+        """Keys asked for, the x axis of `keys` among them, that no row has."""
 
     @_builtins.property
     def freshness(self) -> _common_pb2.Freshness:
@@ -547,10 +564,13 @@ class SampleHistoryResponse(_message.Message):
         total_rows: _builtins.int | None = ...,
         unknown_keys: _abc.Iterable[_builtins.str] | None = ...,
         freshness: _common_pb2.Freshness | None = ...,
+        server_sampled: _builtins.bool = ...,
+        rows_with_all_keys: _builtins.int = ...,
+        more_columns: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_total_rows", b"_total_rows", "arrow_ipc", b"arrow_ipc", "batch", b"batch", "columns", b"columns", "freshness", b"freshness", "total_rows", b"total_rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_rows", b"_total_rows", "arrow_ipc", b"arrow_ipc", "batch", b"batch", "columns", b"columns", "exact", b"exact", "freshness", b"freshness", "rows", b"rows", "total_rows", b"total_rows", "unknown_keys", b"unknown_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_rows", b"_total_rows", "arrow_ipc", b"arrow_ipc", "batch", b"batch", "columns", b"columns", "exact", b"exact", "freshness", b"freshness", "more_columns", b"more_columns", "rows", b"rows", "rows_with_all_keys", b"rows_with_all_keys", "server_sampled", b"server_sampled", "total_rows", b"total_rows", "unknown_keys", b"unknown_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__total_rows: _TypeAlias = _typing.Literal["total_rows"]  # noqa: Y015
     _WhichOneofArgType__total_rows: _TypeAlias = _typing.Literal["_total_rows", b"_total_rows"]  # noqa: Y015

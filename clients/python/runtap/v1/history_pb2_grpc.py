@@ -41,7 +41,7 @@ class HistoryServiceStub(object):
                 request_serializer=runtap_dot_v1_dot_history__pb2.ReadHistoryRequest.SerializeToString,
                 response_deserializer=runtap_dot_v1_dot_history__pb2.ReadHistoryResponse.FromString,
                 _registered_method=True)
-        self.SampleHistory = channel.unary_unary(
+        self.SampleHistory = channel.unary_stream(
                 '/runtap.v1.HistoryService/SampleHistory',
                 request_serializer=runtap_dot_v1_dot_history__pb2.SampleHistoryRequest.SerializeToString,
                 response_deserializer=runtap_dot_v1_dot_history__pb2.SampleHistoryResponse.FromString,
@@ -76,8 +76,12 @@ class HistoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SampleHistory(self, request, context):
-        """Returns a fixed number of rows spread over the run, the same ones each time, extremes kept.
-        Unstable: not implemented yet.
+        """Returns a few rows that stand for all of them, the same ones each time: at most so many, and exactly so many where
+        there are more. Kept are, as far as the number goes, in this order: the first and the last row; for each numeric key
+        (only those asked for; the x axis leads) a row with its least and one with its greatest value, NaN aside; for each
+        other key the first row that logged it. With at least 2 + 2 * keys rows that holds for all of them. The rest
+        is shared by the extremes of stretches of the x axis and by rows spread evenly over it. Several keys share the rows; a
+        row has all its cells. Streamed, because samples may be large: usually one message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,7 +116,7 @@ def add_HistoryServiceServicer_to_server(servicer, server):
                     request_deserializer=runtap_dot_v1_dot_history__pb2.ReadHistoryRequest.FromString,
                     response_serializer=runtap_dot_v1_dot_history__pb2.ReadHistoryResponse.SerializeToString,
             ),
-            'SampleHistory': grpc.unary_unary_rpc_method_handler(
+            'SampleHistory': grpc.unary_stream_rpc_method_handler(
                     servicer.SampleHistory,
                     request_deserializer=runtap_dot_v1_dot_history__pb2.SampleHistoryRequest.FromString,
                     response_serializer=runtap_dot_v1_dot_history__pb2.SampleHistoryResponse.SerializeToString,
@@ -183,7 +187,7 @@ class HistoryService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/runtap.v1.HistoryService/SampleHistory',

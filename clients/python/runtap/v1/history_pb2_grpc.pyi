@@ -37,9 +37,13 @@ class HistoryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> HistoryServiceAsyncStub: ...
     ReadHistory: _grpc.UnaryStreamMultiCallable[_history_pb2.ReadHistoryRequest, _history_pb2.ReadHistoryResponse]
     """Streams the rows of one run."""
-    SampleHistory: _grpc.UnaryUnaryMultiCallable[_history_pb2.SampleHistoryRequest, _history_pb2.SampleHistoryResponse]
-    """Returns a fixed number of rows spread over the run, the same ones each time, extremes kept.
-    Unstable: not implemented yet.
+    SampleHistory: _grpc.UnaryStreamMultiCallable[_history_pb2.SampleHistoryRequest, _history_pb2.SampleHistoryResponse]
+    """Returns a few rows that stand for all of them, the same ones each time: at most so many, and exactly so many where
+    there are more. Kept are, as far as the number goes, in this order: the first and the last row; for each numeric key
+    (only those asked for; the x axis leads) a row with its least and one with its greatest value, NaN aside; for each
+    other key the first row that logged it. With at least 2 + 2 * keys rows that holds for all of them. The rest
+    is shared by the extremes of stretches of the x axis and by rows spread evenly over it. Several keys share the rows; a
+    row has all its cells. Streamed, because samples may be large: usually one message.
     """
     ReadHistories: _grpc.UnaryStreamMultiCallable[_history_pb2.ReadHistoriesRequest, _history_pb2.ReadHistoriesResponse]
     """Streams the rows of many runs, runs arriving as they are ready. Unstable: not implemented yet."""
@@ -57,9 +61,13 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReadHistory: _aio.UnaryStreamMultiCallable[_history_pb2.ReadHistoryRequest, _history_pb2.ReadHistoryResponse]  # type: ignore[assignment]
     """Streams the rows of one run."""
-    SampleHistory: _aio.UnaryUnaryMultiCallable[_history_pb2.SampleHistoryRequest, _history_pb2.SampleHistoryResponse]  # type: ignore[assignment]
-    """Returns a fixed number of rows spread over the run, the same ones each time, extremes kept.
-    Unstable: not implemented yet.
+    SampleHistory: _aio.UnaryStreamMultiCallable[_history_pb2.SampleHistoryRequest, _history_pb2.SampleHistoryResponse]  # type: ignore[assignment]
+    """Returns a few rows that stand for all of them, the same ones each time: at most so many, and exactly so many where
+    there are more. Kept are, as far as the number goes, in this order: the first and the last row; for each numeric key
+    (only those asked for; the x axis leads) a row with its least and one with its greatest value, NaN aside; for each
+    other key the first row that logged it. With at least 2 + 2 * keys rows that holds for all of them. The rest
+    is shared by the extremes of stretches of the x axis and by rows spread evenly over it. Several keys share the rows; a
+    row has all its cells. Streamed, because samples may be large: usually one message.
     """
     ReadHistories: _aio.UnaryStreamMultiCallable[_history_pb2.ReadHistoriesRequest, _history_pb2.ReadHistoriesResponse]  # type: ignore[assignment]
     """Streams the rows of many runs, runs arriving as they are ready. Unstable: not implemented yet."""
@@ -86,9 +94,13 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _history_pb2.SampleHistoryRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_history_pb2.SampleHistoryResponse, _abc.Awaitable[_history_pb2.SampleHistoryResponse]]:
-        """Returns a fixed number of rows spread over the run, the same ones each time, extremes kept.
-        Unstable: not implemented yet.
+    ) -> _typing.Union[_abc.Iterator[_history_pb2.SampleHistoryResponse], _abc.AsyncIterator[_history_pb2.SampleHistoryResponse]]:
+        """Returns a few rows that stand for all of them, the same ones each time: at most so many, and exactly so many where
+        there are more. Kept are, as far as the number goes, in this order: the first and the last row; for each numeric key
+        (only those asked for; the x axis leads) a row with its least and one with its greatest value, NaN aside; for each
+        other key the first row that logged it. With at least 2 + 2 * keys rows that holds for all of them. The rest
+        is shared by the extremes of stretches of the x axis and by rows spread evenly over it. Several keys share the rows; a
+        row has all its cells. Streamed, because samples may be large: usually one message.
         """
 
     @_abc_1.abstractmethod
