@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ class World:
 
     async def stream(
         self, resume: Position | None = None, wishes: Wishes | None = None, **query: Any
-    ) -> AsyncIterator[Batch]:
+    ) -> AsyncGenerator[Batch, None]:
         """The batches of a read."""
         reads = self.reads.read(
             self,  # type: ignore[arg-type]  # of Partition, what histories need
