@@ -222,11 +222,16 @@ class ScriptedUpstream:
             kind, name = missing[0]
             return {"errors": [{"message": f"Cannot query field {name} on type {kind}"}]}
         with self._lock:
-            answer = getattr(self, f"_answer_{request.operation.lower()}", None)
-            if answer is None:
+            answerer = self._answerer(request)
+            if answerer is None:
                 return {"errors": [{"message": f"unknown operation {request.operation}"}]}
-            data: dict[str, Any] = answer(request)
-            return data
+            return answerer(request)
+
+    def _answerer(self, request: Request) -> Callable[[Request], dict[str, Any]] | None:
+        """What answers a request."""
+        found: Callable[[Request], dict[str, Any]] | None
+        found = getattr(self, f"_answer_{request.operation.lower()}", None)
+        return found
 
     def poisoned(self, request: Request, answer: dict[str, Any]) -> UpstreamFailure | None:
         """What goes wrong with a right answer because of the runs in it; may change the answer."""
