@@ -87,7 +87,8 @@ def reading(messages: Iterable[pb.ReadHistoryResponse]) -> Reading:
 def _add(group: list[Row], columns: dict[str, Cells], kinds: dict[str, set[str]]) -> None:
     for key, cells in columns.items():
         assert len(cells.values) == len(group), f"{key} has a cell for each row"
-        kinds.setdefault(key, set()).add(cells.kind)
+        if any(value is not None for value in cells.values):  # nulls have no kind
+            kinds.setdefault(key, set()).add(cells.kind)
         for row, value, present in zip(group, cells.values, cells.present, strict=True):
             if present:
                 assert key == "_step" or key not in row, f"{key} came twice"

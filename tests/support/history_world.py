@@ -20,11 +20,17 @@ MESSAGE_LIMIT = 2 * 2**20
 FORMATS = {"arrow": pb.HISTORY_FORMAT_ARROW, "columns": pb.HISTORY_FORMAT_COLUMNS}
 
 
-@dataclass
+@dataclass(repr=False)
 class HistoryWorld(World):
     """One server of histories as one account sees it."""
 
     server: HistoriesUpstream
+
+    def __repr__(self) -> str:
+        return f"<world at {self.server.url}>"  # all rows of a server are too many to print
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # Hypothesis prints dataclasses by their fields otherwise
 
     def read(self, path: str, **fields: Any) -> Reading:
         """Everything a read gives."""

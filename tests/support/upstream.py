@@ -74,6 +74,10 @@ class ScriptedUpstream:
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     users: dict[str, Node] = field(default_factory=dict)
     """Viewers by key."""
+    _unscripted: set[tuple[str, str]] = field(
+        default_factory=lambda: {("Run", "sampledHistory"), ("Run", "parquetHistory")}
+    )
+    """What it could not answer."""
     _faults: dict[str, deque[UpstreamFailure]] = field(default_factory=dict)
     _gates: dict[str, threading.Event] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -259,7 +263,8 @@ class ScriptedUpstream:
 
     @property
     def _lacking(self) -> set[tuple[str, str]]:
-        return self.lacks | ({("Run", "updatedAt")} if self.lacks_updated_at else set())
+        lacks = self.lacks | self._unscripted
+        return lacks | {("Run", "updatedAt")} if self.lacks_updated_at else lacks
 
     def _answer_viewer(self, request: Request) -> dict[str, Any]:
         types = introspected(request.document, self._lacking)

@@ -58,6 +58,10 @@ class HistoriesUpstream(ScriptedUpstream):
     _random: random.Random = field(default_factory=lambda: random.Random(4))
     _stepped: dict[str, tuple[int, list[tuple[int, str]]]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._unscripted = {("Run", "parquetHistory")} if self.exports is None else set()
+
     def __enter__(self) -> HistoriesUpstream:
         super().__enter__()
         return self
@@ -130,8 +134,6 @@ class HistoriesUpstream(ScriptedUpstream):
         if project is None or request.variables["name"] not in project:
             return {"data": {"project": project and {"run": None}}}
         asked = [question.with_values(request.variables) for question in questions(request.document)]
-        if any(question.field == "parquetHistory" for question in asked) and self.exports is None:
-            return {"errors": [{"message": "Cannot query field parquetHistory on type Run"}]}
         if any(question.field != "parquetHistory" for question in asked):
             self._rows_asked += 1
             for plan in [plan for plan in self._plans if plan[0] <= self._rows_asked]:
