@@ -59,6 +59,11 @@ class HistoryWorld(World):
         return found
 
 
+def world_of(server: HistoriesUpstream, daemon: Daemon) -> HistoryWorld:
+    """Logs in to the server."""
+    return HistoryWorld(server, daemon, login(daemon, server))
+
+
 HistoryWorlds = Callable[..., HistoryWorld]
 
 
@@ -70,7 +75,7 @@ def history_worlds(daemon: Daemon) -> Iterator[HistoryWorlds]:
         def make(*, exports: bool = False, **fields: Any) -> HistoryWorld:
             files = stack.enter_context(Exports()) if exports else None
             server = stack.enter_context(HistoriesUpstream(exports=files, **fields))
-            world = HistoryWorld(server, daemon, login(daemon, server))
+            world = world_of(server, daemon)
             stack.callback(_log_out, world)
             return world
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 from tests.support.upstream_faults import CutShort, ShortBody, Status, UpstreamFailure
 from tests.support.upstream_http import Server
 
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _SPELLED = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
@@ -185,13 +187,21 @@ class _Handler(BaseHTTPRequestHandler):
 def parquet(texts: Sequence[str]) -> bytes:
     """Rows as one Parquet file. What a row lacks is null there; keys whose values have no common type are JSON texts,
     and their columns say so."""
-    rows = [json.loads(text) for text in texts]
+    rows = [exported(json.loads(text)) for text in texts]
     columns = {key: _array([row.get(key) for row in rows]) for key in dict.fromkeys(itertools.chain(*rows))}
     fields = [pa.field(key, array.type, metadata=more) for key, (array, more) in columns.items()]
     table = pa.Table.from_arrays([array for array, _ in columns.values()], schema=pa.schema(fields))
     sink = io.BytesIO()
     pq.write_table(table, sink)
     return sink.getvalue()
+
+
+def exported(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as it can be in a file, which has no nulls besides what is missing, and no text that is none."""
+    encodable = json.loads(_LONE_SURROGATE.sub("\ufffd", json.dumps(row, ensure_ascii=False)))
+    return {"_step": int(row["_step"])} | {
+        key: value for key, value in encodable.items() if value is not None and key != "_step"
+    }
 
 
 def _array(values: list[Any]) -> tuple[Any, dict[str, str] | None]:

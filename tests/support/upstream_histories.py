@@ -56,7 +56,7 @@ class HistoriesUpstream(ScriptedUpstream):
     _plans: list[tuple[int, Callable[[], object]]] = field(default_factory=list)
     _rows_asked: int = 0
     _random: random.Random = field(default_factory=lambda: random.Random(4))
-    _stepped: dict[str, tuple[int, list[tuple[int, str]]]] = field(default_factory=dict)
+    _sorted: dict[str, tuple[int, list[tuple[int, str]]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,7 +114,16 @@ class HistoriesUpstream(ScriptedUpstream):
 
     def steps(self, path: str) -> list[int]:
         """The steps of all rows, in order."""
-        return [step for step, _ in self._in_order(path)]
+        return [step for step, _ in self.stepped(path)]
+
+    def export(self, path: str, *cuts: int) -> None:
+        """Makes Parquet files of the rows there are now: so many rows in the first, up to so many in the second, ..."""
+        self.files().export(path, self.stepped(path), cuts)
+
+    def files(self) -> Exports:
+        """Its store of files."""
+        assert self.exports is not None
+        return self.exports
 
     # What it saw
 
@@ -145,14 +154,13 @@ class HistoriesUpstream(ScriptedUpstream):
 
     def _answer_to(self, question: Question, path: str) -> Any:
         if question.field == "parquetHistory":
-            assert self.exports is not None
-            return self.exports.told(path, self._in_order(path))
+            return self.files().told(path, self.stepped(path))
         if question.field == "sampledHistory":
-            return [spec.rows(self._in_order(path), self._chosen) for spec in question.specs()]
+            return [spec.rows(self.stepped(path), self._chosen) for spec in question.specs()]
         if question.field == "events":
             return self._chosen(self.event_lines.get(path, []), question.samples)
         low, high = question.range()
-        wanted = [text for step, text in self._in_order(path) if low <= step < high]
+        wanted = [text for step, text in self.stepped(path) if low <= step < high]
         return self._chosen(wanted, question.samples)
 
     def _chosen(self, rows: list[Any], samples: int) -> list[Any]:
@@ -195,17 +203,17 @@ class HistoriesUpstream(ScriptedUpstream):
 
     def _type_counts(self, path: str) -> dict[str, Any]:
         """Keys of the first row, as numbers: what `historyKeys` says of types is proven elsewhere."""
-        first = self._in_order(path)[:1]
+        first = self.stepped(path)[:1]
         keys = {key for _, text in first for key in json.loads(text)}
         return {key: {"typeCounts": [{"type": "number", "count": len(self.lines[path])}]} for key in keys}
 
-    def _in_order(self, path: str) -> list[tuple[int, str]]:
+    def stepped(self, path: str) -> list[tuple[int, str]]:
         """The rows with their steps, in step order, those of one step as they arrived."""
         lines = self.lines[path]
-        known = self._stepped.get(path)
+        known = self._sorted.get(path)
         if known is None or known[0] != id(lines):
             stepped = sorted(((step_of(text), text) for text in lines), key=lambda pair: pair[0])
-            known = self._stepped[path] = (id(lines), stepped)
+            known = self._sorted[path] = (id(lines), stepped)
         return known[1]
 
     def _node(self, path: str) -> Node:
