@@ -30,7 +30,10 @@ CHANGES: dict[str, Sequence[Line]] = {
     "rewound and grown beyond": [*FIRST[:700], *rows(range(1400, 9000, 2), again=True)],
     "rewound and grown to the same count": [*FIRST[:700], *rows(range(1400, 4000, 2), again=True)],
     "the last row rewritten": [*FIRST[:-1], {"_step": 3998, "loss": 99}],
-    "a row in the middle rewritten": [*FIRST[:1000], {"_step": 2000, "loss": 99}, *FIRST[1001:]],
+    "all rows rewritten": rows(range(0, 4000, 2), again=True),
+    "every tenth row rewritten": [
+        {"_step": 2 * i, "loss": 99} if i % 10 == 3 else FIRST[i] for i in range(2000)
+    ],
     "emptied": [],
     "later steps": rows(range(10**9, 10**9 + 2000)),
 }
