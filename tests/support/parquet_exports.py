@@ -71,6 +71,11 @@ class Exports:
         with self._lock:
             self._faults.setdefault(name, deque()).extend([failure] * times)
 
+    def heal(self) -> None:
+        """Downloads go well again."""
+        with self._lock:
+            self._faults.clear()
+
     def expire(self) -> None:
         """Addresses told so far are refused from now on."""
         with self._lock:
