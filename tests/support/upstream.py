@@ -74,6 +74,10 @@ class ScriptedUpstream:
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     users: dict[str, Node] = field(default_factory=dict)
     """Viewers by key."""
+    _unscripted: set[tuple[str, str]] = field(
+        default_factory=lambda: {("Run", "sampledHistory"), ("Run", "parquetHistory")}
+    )
+    """What it could not answer."""
     _faults: dict[str, deque[UpstreamFailure]] = field(default_factory=dict)
     _gates: dict[str, threading.Event] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -222,11 +226,16 @@ class ScriptedUpstream:
             kind, name = missing[0]
             return {"errors": [{"message": f"Cannot query field {name} on type {kind}"}]}
         with self._lock:
-            answer = getattr(self, f"_answer_{request.operation.lower()}", None)
-            if answer is None:
+            answerer = self._answerer(request)
+            if answerer is None:
                 return {"errors": [{"message": f"unknown operation {request.operation}"}]}
-            data: dict[str, Any] = answer(request)
-            return data
+            return answerer(request)
+
+    def _answerer(self, request: Request) -> Callable[[Request], dict[str, Any]] | None:
+        """What answers a request."""
+        found: Callable[[Request], dict[str, Any]] | None
+        found = getattr(self, f"_answer_{request.operation.lower()}", None)
+        return found
 
     def poisoned(self, request: Request, answer: dict[str, Any]) -> UpstreamFailure | None:
         """What goes wrong with a right answer because of the runs in it; may change the answer."""
@@ -254,7 +263,8 @@ class ScriptedUpstream:
 
     @property
     def _lacking(self) -> set[tuple[str, str]]:
-        return self.lacks | ({("Run", "updatedAt")} if self.lacks_updated_at else set())
+        lacks = self.lacks | self._unscripted
+        return lacks | {("Run", "updatedAt")} if self.lacks_updated_at else lacks
 
     def _answer_viewer(self, request: Request) -> dict[str, Any]:
         types = introspected(request.document, self._lacking)

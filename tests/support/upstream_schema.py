@@ -12,7 +12,8 @@ Asked = frozenset[tuple[str, str]]
 FIELDS = {
     "Run": (
         "id name displayName state tags historyLineCount sweepName group jobType commit readOnly createdAt heartbeatAt "
-        "updatedAt description notes projectId user config summaryMetrics systemMetrics historyKeys history events"
+        "updatedAt description notes projectId user config summaryMetrics systemMetrics historyKeys history events "
+        "sampledHistory parquetHistory"
     ),
     "Project": "id name entityName createdAt isBenchmark description runCount runs run sweep sweeps",
     "Sweep": "id name state bestLoss config description displayName method createdAt updatedAt runCount "

@@ -1,0 +1,113 @@
+"""Readers that stall, leave, or lose the daemon: what that costs the daemon and the server, and how they go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from runtap.v1 import history_pb2 as pb
+from tests.support import history_model
+from tests.support.daemon import Daemon, eventually, start_daemon
+from tests.support.history_shapes import dense, rows
+from tests.support.history_wire import reading
+from tests.support.history_world import HistoryWorld, HistoryWorlds, history_worlds, world_of
+from tests.support.scripted_world import DEADLINE_S
+from tests.support.upstream_histories import HistoriesUpstream, Line
+
+STALLED_BYTES = 16 * 2**20
+MARGIN_BYTES = 24 * 2**20
+"""What an allocator keeps, and a store writes behind."""
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HistoryWorlds]:
+    with start_daemon(tmp_path_factory.mktemp("readers") / "home") as daemon, history_worlds(daemon) as make:
+        yield make
+
+
+def many(count: int) -> list[Line]:
+    """Rows of ten random-looking numbers."""
+    return [
+        {"_step": i} | {f"metric{k}": (i * 7919 + k * 104_729) % 1_000_003 / 997 for k in range(10)}
+        for i in range(count)
+    ]
+
+
+def _settled(world: HistoryWorld) -> None:
+    """Waits until the daemon asks for no more rows."""
+    asked, since = world.server.rows_asked, time.monotonic()
+    while time.monotonic() - since < 0.6:
+        time.sleep(0.05)
+        if world.server.rows_asked != asked:
+            asked, since = world.server.rows_asked, time.monotonic()
+
+
+def test_a_stalled_reader_costs_little(worlds: HistoryWorlds) -> None:
+    world = worlds()
+    lines = many(40_000)
+    warm, stalled = world.server.run(lines, "warm"), world.server.run(lines, "stalled")
+    world.read(warm)  # what a read costs in any case: libraries, connections, what an allocator keeps
+    process = psutil.Process(world.daemon.pid)
+    before = process.memory_info().rss
+    calls = [
+        world.histories().ReadHistory(pb.ReadHistoryRequest(path=stalled), timeout=DEADLINE_S)
+        for _ in range(3)
+    ]
+    for call in calls:
+        assert next(call).row_count
+    _settled(world)
+    assert process.memory_info().rss - before < STALLED_BYTES + MARGIN_BYTES
+    for call in calls:
+        call.cancel()
+
+
+def test_who_leaves_stops_the_requests(worlds: HistoryWorlds) -> None:
+    world = worlds(latency_s=0.03)
+    path = world.server.run(dense(60_000))
+    call = world.histories().ReadHistory(pb.ReadHistoryRequest(path=path), timeout=DEADLINE_S)
+    assert [next(call).row_count > 0 for _ in range(2)] == [True, True]
+    call.cancel()
+    _settled(world)
+    assert world.server.rows_asked < 45, "nobody wants the rest"
+    world.check(path)
+
+
+def test_who_stays_gets_all_when_another_leaves(worlds: HistoryWorlds) -> None:
+    world = worlds(latency_s=0.02)
+    path = world.server.run(dense(12_000))
+    leaving = world.histories().ReadHistory(pb.ReadHistoryRequest(path=path))
+    staying = world.histories().ReadHistory(pb.ReadHistoryRequest(path=path), timeout=DEADLINE_S)
+    eventually(lambda: world.server.rows_asked >= 2, "rows are asked for")
+    leaving.cancel()
+    assert reading(staying).steps == list(range(12_000))
+
+
+def test_a_daemon_that_is_killed_is_gone_on_with_by_token(
+    tmp_path: Path, start: Callable[..., Daemon]
+) -> None:
+    with HistoriesUpstream() as server:
+        path = server.run(rows(range(40_000)))
+        home = tmp_path / "home"
+        daemon = start(home)
+        world = world_of(server, daemon)
+        token, messages = "", []
+        with pytest.raises(grpc.RpcError):
+            for message in world.histories().ReadHistory(
+                pb.ReadHistoryRequest(path=path), timeout=DEADLINE_S
+            ):
+                messages.append(message)
+                if message.resume_token and not token:
+                    token = message.resume_token
+                    daemon.kill()
+        assert token
+        upto = next(i for i, message in enumerate(messages) if message.resume_token == token)
+        end = pb.ReadHistoryResponse(progress=messages[upto].progress, freshness=messages[upto].freshness)
+        got = reading([*messages[: upto + 1], end]).rows
+        again = world_of(server, start(home))
+        got += again.read(path, resume_token=token).rows
+        history_model.same(got, history_model.expected(server.lines[path]))
