@@ -167,8 +167,6 @@ class _Fetch:
         self._prove_first()
 
     def _may_ask(self) -> bool:
-        if self._checking:
-            return False
         asked = [piece for piece in self._pieces if not piece.open]
         under_way = sum(piece.under_way for piece in asked)
         if self._pieces[0].open:
@@ -232,10 +230,11 @@ class _Fetch:
             self._reopen(piece)
             return
         piece.count, piece.size = len(texts), sum(map(len, texts))
-        sampled = self._windows.may_be_sample(piece.samples, piece.count)
-        if not sampled or piece.steps == 1:
-            self._windows.whole(piece.steps, piece.samples, piece.count, piece.size, clock() - began)
-        if not sampled:
+        came = piece.samples, piece.count, piece.size, clock() - began
+        if piece.steps > 1 and self._windows.may_be_sample(piece.samples, piece.count):
+            self._windows.heard(*came)
+        else:
+            self._windows.whole(piece.steps, *came)
             self._go_on()  # the next page is under way while this one is parsed
         rows = (await parse_rows(texts)).between(piece.begin, piece.stop)
         if piece.steps == 1:
@@ -255,8 +254,9 @@ class _Fetch:
         piece.found, count = rows, piece.count or 0
         if self._windows.may_be_sample(piece.samples, count):
             self._narrow(piece, rows)
-        elif (self._evenly and piece.is_dense()) or self._windows.shows_whole(count):
-            piece.whole = True
+            return
+        self._windows.self_evident = self._evenly and piece.is_dense()
+        piece.whole = self._windows.self_evident or self._windows.shows_whole(count)
 
     def _narrow(self, piece: _Piece, rows: Rows) -> None:
         self._windows.sampled(piece.steps, piece.samples, (rows.steps - piece.begin).tolist())
@@ -278,11 +278,17 @@ class _Fetch:
             return
         if self._windows.shows_whole(first.count or 0) or self._all_seen():
             first.whole = True
-        elif not any(piece.under_way for piece in self._pieces) and not self._may_ask_more():
+        elif not self._proof_may_come():
             self._checking = True
             self._start(self._check(first, first.found))
 
-    def _may_ask_more(self) -> bool:
+    def _proof_may_come(self) -> bool:
+        """Whether what is asked for anyway may prove the first piece: a larger page, or the number of all rows."""
+        rows, _ = self._windows.expected
+        if self._windows.settled and self._lines and self._seen() + rows * AT_ONCE < self._lines:
+            return False
+        if any(piece.under_way for piece in self._pieces):
+            return True
         return any(piece.open for piece in self._pieces) and self._may_ask()
 
     async def _check(self, piece: _Piece, found: Rows) -> None:

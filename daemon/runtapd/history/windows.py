@@ -42,7 +42,8 @@ class Windows:
         """Of a row."""
         self._most_seen = 0
         self._ceiling = _NO_CEILING
-        self._unproven = False
+        self.self_evident = False
+        """Whether answers show by themselves that they are whole, as those do that have one row for every step."""
         self._pace = 0.0
         """Rows per second of the last answer worth measuring."""
         self._failing = False
@@ -54,17 +55,22 @@ class Windows:
 
     @property
     def _aim(self) -> int:
-        """How many rows a window should hold: a little less than is asked for. Where answers had to be proven, less
-        than one that is."""
+        """How many rows a window should hold: a little less than is asked for. Less than the largest answer
+        where they do not speak for themselves, so that it proves them."""
         aim = self.rows * 9 // 10
-        if self._unproven and self.rows < 2 * self._most_seen:
+        if not (self.self_evident or self._ceiling < _NO_CEILING or self._outgrown):
             aim = min(aim, self._most_seen * 4 // 5)
         return max(1, aim)
 
     @property
+    def _outgrown(self) -> bool:
+        """Whether the next page will be much larger than all before it."""
+        return self.rows >= 2 * self._most_seen and self._ceiling == _NO_CEILING
+
+    @property
     def settled(self) -> bool:
-        """Whether pages are as large as they will become."""
-        return self.rows >= self._largest
+        """Whether pages are as large as they will become, and those to come are proven by one that was larger."""
+        return self.rows >= self._largest and (self.self_evident or not self._outgrown)
 
     @property
     def expected(self) -> tuple[int, int]:
@@ -90,9 +96,14 @@ class Windows:
     def shows_whole(self, count: int) -> bool:
         """Whether an answer of `count` rows that is no sample by its size is surely whole. Servers that give "about"
         so many rows need a margin."""
-        known = count < LOWEST_CEILING or self._ceiling < _NO_CEILING or count * 10 < self._most_seen * 9
-        self._unproven = self._unproven or not known
-        return known
+        return count < LOWEST_CEILING or self._ceiling < _NO_CEILING or count * 10 < self._most_seen * 9
+
+    def heard(self, samples: int, count: int, size: int, seconds: float) -> None:
+        """Takes in how an answer came: so many rows in so many bytes."""
+        self._most_seen = max(self._most_seen, count)
+        if count:
+            self.mean_bytes = max(1, size // count)
+        self._resize(samples, count, seconds)
 
     def whole(self, asked: int, samples: int, count: int, size: int, seconds: float) -> None:
         """Takes in an answer that is no sample by its size: `count` rows of `asked` steps, in so many bytes."""
@@ -101,12 +112,9 @@ class Windows:
             self._outages += 1
             self._limit = self._allowed
         self._failing = False
-        self._most_seen = max(self._most_seen, count)
         aimed = self._aim
         self.steady = count * 2 >= aimed
-        if count:
-            self.mean_bytes = max(1, size // count)
-        self._resize(samples, count, seconds)
+        self.heard(samples, count, size, seconds)
         if not count:
             self.width = max(self.width, asked * 64)  # a gap; going too far costs a request or two
         elif asked * 2 >= self.width or count * 4 >= aimed:
@@ -129,7 +137,6 @@ class Windows:
         """Takes in an answer that may be a sample of the rows in `asked` steps; `found` are its steps, from the first
         one asked for on."""
         self.steady = False
-        self._most_seen = max(self._most_seen, len(found))
         proven = max(
             1, min(samples, self.rows, self._ceiling) - 1
         )  # so few steps, at a row each, are no sample
