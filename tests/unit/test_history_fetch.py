@@ -92,3 +92,15 @@ def test_rows_as_servers_write_them() -> None:
     rows = plain_rows(asyncio.run(parse_rows(texts)))
     assert [row.get("_step") for row in rows] == [None, 1, 2]
     assert rows[1]["n"] == 123456789012345678901
+
+
+def test_rows_of_one_step_stay_in_the_order_of_the_server() -> None:
+    texts = [f'{{"_step": {i // 10}, "i": {i}, "loss": {"NaN" if i % 3 else i / 2}}}' for i in range(100)]
+    for written in (texts, [*texts, "{"], [*texts[:5], "1,2", *texts[5:], "NaN,NaN", ""]):
+        rows = plain_rows(asyncio.run(parse_rows(written)))
+        assert [row["i"] for row in rows] == list(range(100))
+
+
+def test_steps_beyond_64_bits_are_no_steps() -> None:
+    texts = ['{"_step": 9223372036854775807}', '{"_step": 9223372036854775808}', '{"_step": 1e300}']
+    assert plain_rows(asyncio.run(parse_rows(texts))) == [{"_step": 2**63 - 1}]

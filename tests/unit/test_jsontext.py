@@ -43,6 +43,12 @@ def test_strict_text_is_strict_json_of_the_same_value(value: Any) -> None:
 @pytest.mark.parametrize("text", ["9223372036854775808", "-9223372036854775809", "1" + "0" * 40])
 def test_long_integers_stay_exact(text: str) -> None:
     assert jsontext.loads(f'{{"n": [{text}]}}') == {"n": [int(text)]}
+    assert jsontext.loads(f'{{"f": 0.00123456789012345678, "n": [{text}]}}')["n"] == [int(text)]
+    assert jsontext.loads(f"[0.0, 0.{text.strip('-')}, {text}.5]") == [
+        0.0,
+        float(f"0.{text.strip('-')}"),
+        float(f"{text}.5"),
+    ]
 
 
 @given(JSON)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from runtapd.history.rows import ABSENT, Row, parsed
@@ -37,10 +38,15 @@ def rows_of(rows: Sequence[Row]) -> Rows:
     for row in rows:
         if not keys.keys() >= row.keys():  # nearly all rows have keys that were seen before
             keys.update(dict.fromkeys(row))
-    columns = {
-        jsontext.encodable(key): column_of([row.get(key, ABSENT) for row in rows]) for key in ordered(keys)
-    }
+    columns = {jsontext.encodable(key): column_of(_cells(rows, key)) for key in ordered(keys)}
     return Rows(len(rows), columns)
+
+
+def _cells(rows: Sequence[Row], key: str) -> list[Any]:
+    try:
+        return list(map(itemgetter(key), rows))  # several times faster, where all rows have it
+    except KeyError:
+        return [row.get(key, ABSENT) for row in rows]
 
 
 def column_of(cells: list[Any]) -> Column:

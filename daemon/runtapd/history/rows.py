@@ -17,18 +17,12 @@ from runtapd.model import jsontext
 Row = dict[str, Any]
 ABSENT = object()
 """Stands for what a row did not log; its null is None."""
-_DIGITS = re.compile("-?[0-9]{1,18}")
+_DIGITS = re.compile("-?[0-9]{1,19}")
 
 
 def parsed(texts: Sequence[str]) -> list[Row]:
     """Returns the rows in step order, without those that cannot be read. Raises InvalidAnswer when that is none."""
-    try:
-        # One text for the whole page parses several times faster than a thousand small ones.
-        found = jsontext.loads("[" + ",".join(texts) + "]")
-        if len(found) != len(texts):
-            raise ValueError("texts that are several values, or none")
-    except ValueError:
-        found = _one_by_one(texts)
+    found = _values(texts)
     rows = [row for row in found if isinstance(row, dict) and _has_readable_step(row)]
     if texts and not rows:
         raise InvalidAnswer(
@@ -36,6 +30,33 @@ def parsed(texts: Sequence[str]) -> list[Row]:
         )
     rows.sort(key=_step)
     return rows
+
+
+def _values(texts: Sequence[str]) -> list[Any]:
+    """The values of texts, those that are not JSON left out.
+
+    The fast parser knows no bare NaN: only the rows that have it shall pay for it, not the whole page.
+    """
+    odd = ["NaN" in text or "Infinity" in text for text in texts]
+    if not any(odd) or all(odd):
+        return _together(texts)
+    values = {
+        kind: _together([t for t, is_odd in zip(texts, odd, strict=True) if is_odd is kind])
+        for kind in (True, False)
+    }
+    if len(values[True]) + len(values[False]) < len(texts):
+        return _one_by_one(texts)
+    places = {kind: iter(found) for kind, found in values.items()}
+    return [next(places[is_odd]) for is_odd in odd]
+
+
+def _together(texts: Sequence[str]) -> list[Any]:
+    """One text for many parses several times faster than a thousand small ones."""
+    try:
+        found = jsontext.loads("[" + ",".join(texts) + "]")
+    except ValueError:
+        return _one_by_one(texts)
+    return list(found) if len(found) == len(texts) else _one_by_one(texts)
 
 
 def _one_by_one(texts: Iterable[str]) -> list[Any]:
@@ -49,20 +70,20 @@ def _one_by_one(texts: Iterable[str]) -> list[Any]:
 
 
 def _has_readable_step(row: Row) -> bool:
-    """Whether the row has a step, now an integer, or none at all."""
+    """Whether the row has a step, now an integer of 64 bits, or none at all."""
     step = row.get("_step")
-    if type(step) is int:
-        return True
     if step is None:
         row.pop("_step", None)
         return True
-    if isinstance(step, str) and _DIGITS.fullmatch(step):
-        row["_step"] = int(step)  # numbers of 64 bits are often written as texts
-        return True
-    if isinstance(step, float) and step.is_integer():
-        row["_step"] = int(step)
-        return True
-    return False
+    if type(step) is not int:
+        if isinstance(step, str) and _DIGITS.fullmatch(step):
+            step = int(step)  # numbers of 64 bits are often written as texts
+        elif isinstance(step, float) and step.is_integer():
+            step = int(step)
+        else:
+            return False
+        row["_step"] = step
+    return -(2**63) <= step < 2**63
 
 
 def _step(row: Row) -> int:

@@ -13,6 +13,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _STRING_OR_BARE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity|NaN', re.DOTALL)
 _DIGITS_TO_ZERO = bytes(0x30 if 0x30 <= i <= 0x39 else i for i in range(256))
 _LONG_INTEGER = b"0" * 19
+_FRACTION = b"." + b"0" * 10
 _HUGE = 2.0**63
 
 
@@ -21,12 +22,18 @@ def loads(text: str | bytes) -> Any:
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     # orjson turns integers beyond 64 bits into floats without a word, so texts with long digit runs go the slow way.
     # (Looking for a run of zeros in a translated copy is thirty times faster than a regular expression.)
-    if _LONG_INTEGER in raw.translate(_DIGITS_TO_ZERO):
+    if _has_long_integer(raw):
         return _loads(text)
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         return _loads(text)  # NaN tokens and lone surrogates are for the standard library
+
+
+def _has_long_integer(raw: bytes) -> bool:
+    zeros = raw.translate(_DIGITS_TO_ZERO)
+    # Small numbers have as many digits behind their point: 0.001 and something. Those are not meant.
+    return _LONG_INTEGER in zeros and _LONG_INTEGER in zeros.replace(_FRACTION, b" ")
 
 
 def loads_envelope(raw: bytes) -> Any:
