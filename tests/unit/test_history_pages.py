@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from runtapd import faults
 from runtapd.history import fetch, windows
 from runtapd.history.rows import Row
+from runtapd.model.paths import RunPath
 from runtapd.upstream.api import Upstream, Wait
 from tests.support.history_rows import plain_rows
 from tests.support.sampling_server import PATH, Asked, Server, rows_at
@@ -216,6 +219,25 @@ def test_nothing_is_asked_for_beyond_the_last_row() -> None:
 
     asyncio.run(read())
     assert all(begin < 30_000 for begin, _, _ in server.asked)
+
+
+class _Garbled(Server):
+    """Some rows are not what they should be, wherever pages are cut."""
+
+    garbled: Callable[[int], bool] = staticmethod(lambda step: step == 1500)
+
+    async def history(self, path: RunPath, **asked: Any) -> Sequence[str]:
+        texts = await super().history(path, **asked)
+        return ['{"_step": 0.5}' if self.garbled(json.loads(text)["_step"]) else text for text in texts]
+
+
+@pytest.mark.parametrize("page_rows", [None, 1, 1000])
+def test_a_row_that_cannot_be_read_is_left_out_wherever_pages_are_cut(page_rows: int | None) -> None:
+    server = _Garbled(rows_at(*range(1490, 1510)))
+    assert server.fetched(page_rows=page_rows) == [row for row in server.rows if row["_step"] != 1500]
+    server.garbled = lambda step: True
+    with pytest.raises(faults.InvalidAnswer, match="none of 20 rows"):
+        server.fetched(page_rows=page_rows)
 
 
 def test_system_metrics_that_are_too_much_come_as_a_sample() -> None:

@@ -116,7 +116,8 @@ class _Fetch:
         self._windows = Windows(begin, end, line_count, page_rows)
         self._pieces = [_Piece(begin, end)] if begin < end else []
         self._given = 0
-        """Rows of the pieces that were handed on."""
+        """Rows that the answers had of the pieces that were handed on."""
+        self._readable = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._checking = False
         self._fault: BaseException | None = None
@@ -138,6 +139,7 @@ class _Fetch:
                 else:
                     self._news.clear()
                     await self._news.wait()
+            _check_readable(self._given, self._readable)
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -236,7 +238,9 @@ class _Fetch:
         else:
             self._windows.whole(piece.steps, *came)
             self._go_on()  # the next page is under way while this one is parsed
-        rows = (await parse_rows(texts)).between(piece.begin, piece.stop)
+        parsed = await parse_rows(texts)
+        self._readable += parsed.length
+        rows = parsed.between(piece.begin, piece.stop)
         if piece.steps == 1:
             self._take_step(piece, rows)
         else:
@@ -325,5 +329,12 @@ async def system(upstream: Upstream, path: RunPath, *, waits: Waits) -> tuple[Ro
                 raise
             samples //= 4
             continue
-        count = len(texts)
-        return await parse_rows(texts), count < samples and (not count or count % _ROUND > 0)
+        rows, count = await parse_rows(texts), len(texts)
+        _check_readable(count, rows.length)
+        return rows, count < samples and (not count or count % _ROUND > 0)
+
+
+def _check_readable(count: int, readable: int) -> None:
+    """Raises InvalidAnswer when there were rows, and not one that could be read: that is no history."""
+    if count and not readable:
+        raise faults.InvalidAnswer(f"none of {count} rows is a JSON object with a whole number as its step")
