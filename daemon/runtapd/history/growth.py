@@ -96,7 +96,7 @@ def missing_rows(kept: Kept | None, told: Told) -> int | None:
     """About how many rows are still to be fetched; None when nobody knows."""
     if told.line_count is None:
         return None
-    return max(0, told.line_count - (kept.rows if kept else 0))
+    return max(0, told.line_count - (kept.rows + kept.mark.shortfall if kept else 0))
 
 
 def adds_up(kept: Kept, before: Mark | None, told: Told) -> bool:

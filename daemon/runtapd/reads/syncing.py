@@ -139,8 +139,9 @@ class Sync:
         before = kept.mark if growth.is_whole(kept) else None
         begin, stored = await self._stored_end(kept, growth.OVERLAP)
         checked, seen, next_step = not stored.length, list[Rows](), kept.mark.next_step
-        rest = growth.missing_rows(kept, self.told)
-        async with aclosing(self._pages(begin, self._end(), rest)) as pages:
+        missing = growth.missing_rows(kept, self.told)
+        lines = None if missing is None else missing + stored.length
+        async with aclosing(self._pages(begin, self._end(), lines)) as pages:
             async for page, behind in pages:
                 if not checked:
                     seen.append(page.between(None, next_step))
