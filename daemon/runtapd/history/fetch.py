@@ -33,8 +33,8 @@ _BOUNDS = Bounds(most_bytes=16 * 2**20, tries=2, within_s=20.0, lets_flow=True)
 """When a page is given up for smaller ones; the smallest is waited for as long as the caller does."""
 _FAILING = (faults.UpstreamUnavailable, faults.UpstreamTimeout, faults.InvalidAnswer)
 """What a page may meet because of its size."""
-_ROUND = 500
-"""Ceilings that people set are multiples of this."""
+_LIKELY_CEILINGS = frozenset((100, 200, 500, 1000, 1500, 2000, 2500, 5000))
+"""Rows that servers are set to give at most in one answer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -317,7 +317,7 @@ async def system(upstream: Upstream, path: RunPath, *, waits: Waits) -> tuple[Ro
     """Returns the rows of system metrics, and whether they are all there are.
 
     Servers sample this stream and cannot be asked for a part of it, so that nothing can be counted twice: rows are
-    taken for all only when there are fewer than were asked for, and not a round number of them.
+    taken for all only when there are fewer than were asked for, and not as many as a ceiling would let through.
     """
     samples = MOST_ROWS
     while True:
@@ -331,7 +331,7 @@ async def system(upstream: Upstream, path: RunPath, *, waits: Waits) -> tuple[Ro
             continue
         rows, count = await parse_rows(texts), len(texts)
         _check_readable(count, rows.length)
-        return rows, count < samples and (not count or count % _ROUND > 0)
+        return rows, count < samples and count not in _LIKELY_CEILINGS
 
 
 def _check_readable(count: int, readable: int) -> None:
