@@ -148,8 +148,8 @@ def test_system_metrics_are_spread_over_time(world: World) -> None:
 
 
 def test_a_server_that_withholds_rows_is_said_to(world: World) -> None:
-    world.server.history_cap = 100
-    add(world, [{"_step": i * 3} for i in range(900)])
+    add(world, [{"_step": i} for i in range(90)])
+    world.server.projects[ENTITY, PROJECT]["r1"]["historyLineCount"] = 100
     few = sample(world, samples=10)
     assert (few.rows, few.exact, few.server_sampled) == (10, False, True)
     assert not few.HasField("total_rows")
