@@ -321,6 +321,10 @@ def test_an_old_history_is_said_to_be_old(daemon: ScriptedDaemon, run: runtap.Ru
 def test_integers_stay_exact(daemon: ScriptedDaemon, run: runtap.Run) -> None:
     daemon.rows[PATH] = [{"_step": step, "n": 2**60 + step} for step in range(5)]
     assert run.history()["n"].tolist() == [2**60 + step for step in range(5)]
+    del daemon.rows[PATH][3]["n"]
+    numbers = run.history()["n"]
+    assert numbers.dropna().tolist() == [2**60 + step for step in (0, 1, 2, 4)]
+    assert numbers.isna().tolist() == [False, False, False, True, False]
 
 
 def test_errors_of_a_scan_are_comm_errors(daemon: ScriptedDaemon, run: runtap.Run) -> None:

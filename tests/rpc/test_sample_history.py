@@ -64,6 +64,17 @@ def test_few_rows_with_ends_and_extremes_always_the_same(world: World) -> None:
     assert sample(world, samples=3500).exact
 
 
+def test_what_is_stored_is_sampled_without_the_server(world: World) -> None:
+    add(world, [{"_step": s, "loss": s % 77, "other": s % 13} for s in range(3000)])
+    first = sample(world, samples=50)
+    before = world.server.count()
+    again = sample(world, samples=50, options=options(cache_only=True))
+    assert (again.arrow_ipc, again.total_rows, again.server_sampled) == (first.arrow_ipc, 3000, False)
+    few = sample(world, samples=50, keys=["loss"], options=options(cache_only=True))
+    assert (columns(few), few.total_rows) == (["_step", "loss"], 3000)
+    assert world.server.count() == before
+
+
 def test_all_rows_of_a_short_run(world: World) -> None:
     add(world, [{"_step": s, "x": s, "image": {"_type": "image-file", "n": s}} for s in range(7)])
     whole = sample(world)
@@ -148,8 +159,8 @@ def test_system_metrics_are_spread_over_time(world: World) -> None:
 
 
 def test_a_server_that_withholds_rows_is_said_to(world: World) -> None:
-    add(world, [{"_step": i * 3} for i in range(900)])
-    world.server.projects[ENTITY, PROJECT]["r1"]["historyLineCount"] = 950
+    add(world, [{"_step": i} for i in range(90)])
+    world.server.projects[ENTITY, PROJECT]["r1"]["historyLineCount"] = 100
     few = sample(world, samples=10)
     assert (few.rows, few.exact, few.server_sampled) == (10, False, True)
     assert not few.HasField("total_rows")

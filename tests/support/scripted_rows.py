@@ -70,8 +70,9 @@ def sample_of(
     """The messages that answer a SampleHistory, two per group: simply every so many-th row, and the last."""
     everywhere = ("_step", "_runtime", "_timestamp")
     inner = request.join == history_pb2.HISTORY_JOIN_INNER
-    metrics = [key for key in request.keys if key not in everywhere]
-    deciding = [*metrics, *([request.x_axis] if inner and request.x_axis not in everywhere else [])]
+    asked = [*request.keys, request.x_axis] if request.keys else []
+    metrics = [key for key in asked if key not in everywhere]
+    deciding = [key for key in metrics if inner or key in request.keys]
     decide = all if inner else any
     chosen = [
         row for row in rows if not request.keys or decide(key in row for key in deciding or request.keys)
@@ -94,7 +95,7 @@ def sample_of(
                 more_columns=more,
                 exact=exact and len(few) == len(chosen),
                 server_sampled=not exact,
-                unknown_keys=[key for key in request.keys if not any(key in row for row in rows)],
+                unknown_keys=[key for key in asked if key != "_step" and not any(key in row for row in rows)],
                 rows_with_all_keys=sum(all(key in row for key in metrics) for row in chosen),
             )
             if exact:

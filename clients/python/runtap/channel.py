@@ -44,7 +44,16 @@ CHANNEL_OPTIONS = (
 CALL_S = 30.0
 MINIMUM_REVISION = 1
 NEEDED_CAPABILITIES = frozenset(
-    {"accounts", "history.read", "runs.document", "runs.get", "runs.list", "runs.stream", "runs.update"}
+    {
+        "accounts",
+        "history.read",
+        "history.sample",
+        "runs.document",
+        "runs.get",
+        "runs.list",
+        "runs.stream",
+        "runs.update",
+    }
 )
 """What this client cannot do without; a daemon that lacks another RPC says so when it is called."""
 

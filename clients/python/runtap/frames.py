@@ -1,21 +1,20 @@
 """`run.history()`: at most so many rows that stand for all, as a pandas frame or as dicts.
 
-The daemon chooses the rows, `samples.py` reads them; which columns there are, and what they look like, is decided here.
+The daemon chooses the rows, `samples.py` reads them; which columns there are is decided here.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runtap import row_groups
 from runtap.cautions import caution
 from runtap.history import STREAMS, checked_keys, checked_number, refused
-from runtap.history_columns import EVERYWHERE, ordered
+from runtap.history_columns import EVERYWHERE, ordered, pandas_frame
 from runtap.history_keys import warn_of_apart, warn_of_unknown
+from runtap.libraries import pandas_for
 from runtap.row_groups import RowGroup
 from runtap.samples import Sample, read_sample
 from runtap.v1 import history_pb2
@@ -85,23 +84,11 @@ def history(
         inner=how == "inner",
         exact_columns=columns == "exact",
     )
-    library = _pandas() if pandas else None
+    library = pandas_for("history()", "history(pandas=False)") if pandas else None
     groups = _read(session, path, wanted)
     if library is None:
         return [row for group in groups for row in group.rows()]
-    return frame(library, groups, wanted.columns if wanted.keys else ordered(groups))
-
-
-def _pandas() -> ModuleType:
-    """pandas, looked for before anything is read."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            "history() returns a pandas.DataFrame, and pandas cannot be imported: pip install 'runtap[pandas]', or use "
-            "history(pandas=False) for a list of dicts"
-        ) from error
-    return pandas
+    return pandas_frame(library, groups, wanted.columns if wanted.keys else ordered(groups))
 
 
 def _read(session: Session, path: str, wanted: Wanted) -> Sequence[RowGroup]:
@@ -146,29 +133,3 @@ def _request(session: Session, path: str, wanted: Wanted) -> history_pb2.SampleH
         format=history_pb2.HISTORY_FORMAT_ARROW,
         options=session.options(),
     )
-
-
-def frame(pandas: ModuleType, groups: Sequence[RowGroup], columns: Sequence[str]) -> pd.DataFrame:
-    """A frame of these columns, with NaN for what is missing or null."""
-    length = sum(group.length for group in groups)
-    cells = {name: _series(pandas, groups, name) for name in columns}
-    return pandas.DataFrame(cells, columns=list(columns), index=pandas.RangeIndex(length))  # type: ignore[no-any-return]
-
-
-def _series(pandas: ModuleType, groups: Sequence[RowGroup], name: str) -> pd.Series[Any]:
-    """One column over all groups: as numbers where it holds numbers only, else as Python values."""
-    import pyarrow as pa
-
-    kinds = {group.columns[name].type for group in groups if name in group.columns}
-    numbers = kinds <= {pa.int64(), pa.float64()} and not any(name in group.json_columns for group in groups)
-    if numbers or (not kinds):
-        kind = pa.int64() if kinds == {pa.int64()} else pa.float64()
-        parts = [
-            group.columns[name].cast(kind, safe=False)
-            if name in group.columns
-            else pa.nulls(group.length, kind)
-            for group in groups
-        ]
-        return pandas.Series(pa.chunked_array(parts, kind).to_pandas())  # type: ignore[no-any-return]
-    values = [value for group in groups for value in group.values(name, math.nan)]
-    return pandas.Series([math.nan if value is None else value for value in values])  # type: ignore[no-any-return]
