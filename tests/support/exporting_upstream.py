@@ -158,6 +158,10 @@ class ExportingUpstream(ScriptedUpstream):
     cannot_export: set[str] = field(default_factory=set)
     """Runs for which the field fails."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._unscripted = self._unscripted - {("Run", "parquetHistory")}
+
     def add_parts(self, path: str, bodies: list[bytes]) -> None:
         """Gives a run these files, beside those it has."""
         assert self.storage is not None
@@ -165,13 +169,6 @@ class ExportingUpstream(ScriptedUpstream):
             place = f"/bucket/{len(self.storage.files)}.parquet"
             self.storage.files[place] = body
             self.parts.setdefault(path, []).append(self.storage.url + place)
-
-    def _answer_viewer(self, request: Request) -> dict[str, Any]:
-        answer = super()._answer_viewer(request)
-        fields = ((answer.get("data") or {}).get("Run") or {}).get("fields")
-        if fields and ("Run", "parquetHistory") not in self._lacking:
-            fields.append({"name": "parquetHistory"})
-        return answer
 
     def _answer_runparquethistory(self, request: Request) -> dict[str, Any]:
         assert request.variables["liveKeys"] == ["_step"]

@@ -23,9 +23,11 @@ from runtapd import faults
 from runtapd.history import exports
 from runtapd.history.exports import Parts
 from runtapd.model.paths import RunPath
-from runtapd.upstream.api import Exports
+from runtapd.upstream.api import Exports, Wait
+from runtapd.upstream.downloads import Downloads
 from runtapd.upstream.features import DAY_S, ServerFeatures
 from runtapd.upstream.graphql import GraphQLUpstream
+from runtapd.upstream.transport import Answer
 from tests.support.daemon import eventually
 from tests.support.exporting_upstream import SECRET, ExportingUpstream, StorageHost
 from tests.support.upstream import KEY, ScriptedUpstream
@@ -429,6 +431,39 @@ def test_nobody_is_sent_on_out_of_the_web(
     storage.fail(Status(307, b"", {"Location": url}), times=9)
     with pytest.raises(faults.InvalidAnswer, match="not one of the web"):
         use(server, one(f"{storage.url}/a", tmp_path / "a"))
+
+
+class Answering(Downloads):
+    """Gets answers as a test gives them; notes who was asked."""
+
+    def __init__(self, threads: ThreadPoolExecutor, *answers: Answer) -> None:
+        super().__init__("https://api.example", "test", threads)
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def _sent(self, address: str, file: Path, wait: Wait, most_bytes: int, heard: list[int]) -> Answer:
+        self.asked.append(address)
+        return self.answers.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("onward", "asked"),
+    [
+        ("http://other.example/a", ["https://files.example/a"]),
+        ("https://other.example/b", ["https://files.example/a", "https://other.example/b"]),
+    ],
+)
+def test_a_secret_does_not_go_on_in_the_clear(onward: str, asked: list[str], tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        sent_on, missing = Answer(302, {"location": onward}, b""), Answer(404, {}, b"")
+        downloads = Answering(threads, sent_on, missing)
+
+        async def fetch() -> None:
+            await downloads.fetch("https://files.example/a", tmp_path / "a", soon(), 10)
+
+        with pytest.raises(faults.UpstreamRefused):
+            asyncio.run(fetch())
+    assert downloads.asked == asked
 
 
 def test_redirects_end(server: ExportingUpstream, storage: StorageHost, tmp_path: Path) -> None:

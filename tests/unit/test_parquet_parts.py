@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -258,7 +259,7 @@ UTC = dt.datetime(2026, 1, 2, 3, 4, 5, 250_000)
         (pa.array([2**63 - 1, 0], pa.uint64()), "int64", [2**63 - 1, 0]),
         (pa.array([2**64 - 1, None, 0], pa.uint64()), "json", ["18446744073709551615", None, "0"]),
         (pa.array([-(2**63), 2**53 + 1], pa.int64()), "int64", [-(2**63), 2**53 + 1]),
-        (pa.array([0.5, math.inf], pa.float16()), "double", [0.5, math.inf]),
+        (pa.array([np.float16(0.5), np.float16(math.inf)], pa.float16()), "double", [0.5, math.inf]),
         (pa.array([0.1, None], pa.float32()), "double", [0.10000000149011612, None]),
         (pa.array([0.1, -math.inf, None], pa.float64()), "double", [0.1, -math.inf, None]),
         (pa.array([True, None, False]), "bool", [True, None, False]),
@@ -284,7 +285,7 @@ UTC = dt.datetime(2026, 1, 2, 3, 4, 5, 250_000)
          "json", ['{"a":1}', None, "{}"]),
         (pa.array([[("k", 1.0), ("n", None)], []], pa.map_(pa.string(), pa.float64())),
          "json", ['{"k":1.0,"n":null}', "{}"]),
-        (pa.array([{"t": UTC, "d": Decimal("0.5"), "b": b"x", "f": 0.5}],
+        (pa.array([{"t": UTC, "d": Decimal("0.5"), "b": b"x", "f": np.float16(0.5)}],
                   pa.struct({"t": pa.timestamp("us"), "d": pa.decimal128(5, 2), "b": pa.binary(), "f": pa.float16()})),
          "json", ['{"t":"2026-01-02T03:04:05.250000","d":0.5,"b":"x","f":0.5}']),
     ],
