@@ -173,3 +173,17 @@ def test_logging_out_removes_histories(world: World) -> None:
     place = file(world)
     world.accounts().Logout(accounts_pb2.LogoutRequest(account_id=world.account), timeout=DEADLINE_S)
     assert not place.exists()
+
+
+def test_a_history_larger_than_the_limit_is_read_whole(
+    server: ScriptedUpstream, start: Callable[..., Daemon]
+) -> None:
+    world = with_settings(server, start, RUNTAP_CACHE_LIMIT="1M")
+    noise = random.Random(7)
+    server.add_run(ENTITY, PROJECT, "r0")
+    keys = ("a", "b", "c", "d")
+    rows = [{"_step": s} | {key: noise.random() for key in keys} for s in range(50_000)]
+    server.add_history(ENTITY, PROJECT, "r0", rows)
+    for _ in range(2):
+        assert read(world) == list(range(50_000))
+    eventually(lambda: usage(world).disk_bytes < MIB + MIB // 4, "the cache is within its limit")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from runtapd import faults
+from runtapd.history import kept as pieces
 from runtapd.history import windows
 from tests.support.history_rows import plain_rows
 from tests.support.one_history import Row, World, on_loop
@@ -98,3 +101,52 @@ async def test_system_metrics_say_when_they_are_a_sample(tmp_path: Path) -> None
     ]
     world.server.rows = [{"_timestamp": i} for i in range(windows.MOST_ROWS + 5)]
     assert not (await world.batches(system=True))[-1].exact
+
+
+def is_gone(world: World) -> None:
+    """The history is dropped: the cache is over its limit."""
+    world.histories.store.drop(world.server.storage_id)
+
+
+def is_broken(world: World) -> None:
+    """The disk fails."""
+    world.histories.broken = True
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("trouble", [is_gone, is_broken])
+@pytest.mark.parametrize("keys", [(), ("even",)])
+@on_loop
+async def test_a_history_that_cannot_be_kept_any_more_is_still_read_whole(
+    tmp_path: Path, stored: bool, trouble: Callable[[World], None], keys: tuple[str, ...]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "GROUP_ROWS", 300)
+        # Three rows a step, so that a step begins in one stretch and ends in the next.
+        rows: list[Row] = [
+            {"_step": i // 3, "i": i} | ({"even": i} if i % 2 == 0 else {}) for i in range(3000)
+        ]
+        world = World(tmp_path, rows)
+        if stored:
+            await world.read()
+        found: list[Row] = []
+        async for batch in world.stream(keys=keys):
+            found += plain_rows(batch.rows)
+            if found:
+                trouble(world)
+        wanted = [row for row in rows if "even" in row] if keys else rows
+        assert [row.get("i", row.get("even")) for row in found] == [row["i"] for row in wanted]
+        assert batch.exact and batch.done == len(wanted)
+
+
+@on_loop
+async def test_a_history_that_was_begun_anew_is_not_gone_on_with(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "GROUP_ROWS", 300)
+        world = World(tmp_path, rows_at(*range(3000)))
+        await world.read()
+        with pytest.raises(faults.PreconditionFailed, match="was rewritten"):
+            async for _ in world.stream():
+                held = world.kept
+                assert held is not None
+                world.histories.store.begin(held.storage_id, held.mark)

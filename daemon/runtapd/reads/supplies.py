@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -107,6 +108,8 @@ class Direct:
     generation: str = ""
     exact: bool = True
     seen: int = 0
+    passed: int = 0
+    """Rows at the beginning of the range that the reader has already."""
 
     async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
         begin, end = self.range.min_step or 0, end_of(self.told)
@@ -118,7 +121,9 @@ class Direct:
             yield Stretch(await self._tail(choice, begin, end), None)
             return
         whole = not self.range.min_step and self.range.max_step is None
-        async for rows, behind in self._pages(begin, end):
+        async for page, behind in self._pages(begin, end):
+            rows = page.slice(self.passed, page.length)
+            self.passed -= page.length - rows.length
             self.seen += rows.length
             if (chosen := await asyncio.to_thread(choice.of, rows)).length:
                 yield Stretch(chosen, behind)
@@ -178,7 +183,10 @@ class System:
 
 @dataclass
 class FromStore:
-    """Rows from the store; those that are missing there come from the server meanwhile."""
+    """Rows from the store; those that are missing there come from the server meanwhile.
+
+    A history that cannot be kept to its end (no room, a failing disk) goes on straight from the server.
+    """
 
     part: Partition
     path: RunPath
@@ -195,7 +203,10 @@ class FromStore:
     otherwise: Freshness | None = None
     """What to say of what is stored when the server does not answer; None: that is an error."""
     seen: int = 0
+    _last: tuple[int, int] = (0, 0)
+    """The last step that was seen, and how many rows of it."""
     _sync: Sync | None = field(default=None, repr=False)
+    _onward: Direct | None = field(default=None, repr=False)
 
     @property
     def storage_id(self) -> str:
@@ -203,30 +214,70 @@ class FromStore:
 
     @property
     def generation(self) -> str:
-        return self.kept.generation if self.kept else ""
+        return self.kept.generation if self.kept and not self._onward else ""
 
     @property
     def exact(self) -> bool:
+        if self._onward is not None:
+            lines = self._onward.told.line_count if self.range == Range() else None
+            return lines is None or self.seen + self._onward.seen >= lines
         return self.kept is None or self.kept.mark.shortfall == 0
 
     async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
         self._sync = await self.join() if self.join is not None else None
         try:
-            await self._wait_for(0 if resumed is None else resumed[1] - 1)
-            if resumed is not None and self.generation != resumed[0]:
-                raise Unkept
-            if self.range.last_rows:
-                yield Stretch(await self._tail(choice), None)
-                return
-            begin = resumed[1] if resumed is not None else await self._row_of(self.range.min_step or 0)
-            async for first, rows in self._rows(begin):
-                chosen, places = await asyncio.to_thread(choice.picked, rows)
-                self.seen += rows.length
-                if chosen.length:
-                    yield Stretch(chosen, first + rows.length, first, places)
+            async with aclosing(self._stored(choice, resumed)) as stretches:
+                async for stretch in stretches:
+                    yield stretch
+            return
+        except Unkept:
+            if not self.seen or self.waits is None or await self._is_another():
+                raise
         finally:
             if self._sync is not None:
                 self.leave(self._sync)
+        async with aclosing(self._go_on(self.waits).stretches(choice, None)) as stretches:
+            async for stretch in stretches:
+                yield stretch
+
+    async def _stored(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
+        await self._wait_for(0 if resumed is None else resumed[1] - 1)
+        if resumed is not None and self.generation != resumed[0]:
+            raise Unkept
+        if self.range.last_rows:
+            yield Stretch(await self._tail(choice), None)
+            return
+        begin = resumed[1] if resumed is not None else await self._row_of(self.range.min_step or 0)
+        async for first, rows in self._rows(begin):
+            chosen, places = await asyncio.to_thread(choice.picked, rows)
+            self._see(rows)
+            if chosen.length:
+                yield Stretch(chosen, first + rows.length, first, places)
+
+    def _see(self, rows: Rows) -> None:
+        steps, (before, count) = rows.steps, self._last
+        step = int(steps[-1])
+        self._last = step, int((steps == step).sum()) + (count if step == before else 0)
+        self.seen += rows.length
+
+    async def _is_another(self) -> bool:
+        """Whether the store has begun another history of the run since: then rows were not as they were stored."""
+        storage_id = self.storage_id
+        kept = await self.part.histories.read(lambda store: store.kept(storage_id), None)
+        return kept is not None and kept.generation != self.generation
+
+    def _go_on(self, waits: Waits) -> Direct:
+        """The rows behind those that were seen, straight from the server."""
+        assert self.kept is not None
+        mark, (step, passed) = self.kept.mark, self._last
+        told = (
+            self._sync.told
+            if self._sync
+            else Told(mark.line_count, mark.last_step, mark.heartbeat_at, mark.state)
+        )
+        rest = Range(step, self.range.max_step, 0)
+        self._onward = Direct(self.part, self.path, told, rest, 0, waits, self.freshness, passed=passed)
+        return self._onward
 
     async def _wait_for(self, rows: int) -> None:
         """Waits until there are more rows than so many, or all are there."""
