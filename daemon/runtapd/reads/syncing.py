@@ -140,6 +140,7 @@ class Sync:
         begin, stored = await self._stored_end(kept, growth.OVERLAP)
         checked, seen, next_step = not stored.length, list[Rows](), kept.mark.next_step
         rest = growth.missing_rows(kept, self.told)
+        rest = None if rest is None else rest + stored.length
         async with aclosing(self._pages(begin, self._end(), rest)) as pages:
             async for page, behind in pages:
                 if not checked:
