@@ -226,13 +226,15 @@ def _warn(session: Session, groups: Sequence[RowGroup], wanted: Wanted, *, some_
     """Says what the rows do not show by themselves."""
     unknown = [key for key in wanted.keys if not any(key in group.columns for group in groups)]
     if unknown and some_read:
-        caution(f"none of these runs logged {', '.join(unknown)}", UnknownKeyWarning)
+        text = f"none of these runs logged {', '.join(unknown)}"
+        caution(text, UnknownKeyWarning, about=("unknown", *unknown))
     exact = all(group.exact for group in groups)
     if not exact and wanted.samples == DEFAULT_SAMPLES:
         caution(
             f"histories() returned about {DEFAULT_SAMPLES} rows of each longer history, spread over it; "
             "histories(samples=None) gives all rows, histories(samples=...) another number of them",
             SampledWarning,
+            about="sampled",
         )
     # System metrics are a sample by nature.
     if not exact and not wanted.samples and wanted.stream == METRICS:
