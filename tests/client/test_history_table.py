@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +304,38 @@ def test_tables_pickle(run: runtap.Run) -> None:
     assert list(copy) == list(read)
     assert copy.to_pandas().equals(read.to_pandas())
     assert copy.freshness == read.freshness
+
+
+FORKS = """
+import os, warnings
+import runtap
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads; the server's are in another process
+run = runtap.Api().run("ada/digits/r1")
+table = run.history_table()
+frame = table.to_pandas()
+rows = iter(run.scan_history())
+first = next(rows)
+child = os.fork()
+if child == 0:
+    same = [read.to_pandas().equals(frame) for read in (table, run.history_table())]
+    os._exit(0 if same == [True, True] and len(list(run.scan_history())) == 10 else 1)
+print(os.waitpid(child, 0)[1], len([first, *rows]))
+"""
+
+
+def test_a_forked_child_reads_on_beside_its_parent(daemon: ScriptedDaemon) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS], env=dict(os.environ), capture_output=True, text=True, timeout=50
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 10\n", "")
+
+
+def test_threads_share_a_table(run: runtap.Run) -> None:
+    read = table(run)
+    frame = read.to_pandas()
+    with ThreadPoolExecutor(4) as threads:
+        same = threads.map(lambda _: read.to_pandas().equals(frame) and len(table(run)) == 10, range(8))
+    assert all(same)
 
 
 def test_without_pandas_the_cure_is_said(run: runtap.Run, monkeypatch: pytest.MonkeyPatch) -> None:

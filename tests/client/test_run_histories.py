@@ -102,6 +102,8 @@ def test_keys_give_rows_with_at_least_one(daemon: ScriptedDaemon, runs: runtap.R
     assert (list(request.keys), request.samples) == (["acc", "own1", "_timestamp"], 500)
     assert request.join == history_pb2.HISTORY_JOIN_OUTER
     assert list(runs.histories(keys=["acc"])[0]) == ["run_id", "_step", "acc", "_timestamp"]
+    frame = runs.histories(keys=["acc", "_timestamp"], x_axis="_timestamp", format="pandas")
+    assert list(frame.columns) == ["run_id", "_timestamp", "acc"]
 
 
 def test_another_x_axis_comes_along_and_decides_nothing(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:
@@ -177,14 +179,22 @@ def test_system_metrics_are_read_run_by_run(daemon: ScriptedDaemon, runs: runtap
     assert list(frame.columns) == ["run_id", "system.cpu", "_runtime", "_timestamp"]
     assert frame["run_id"].tolist() == ["r3"] * 10 + ["r1"] * 10 + ["r2"] * 10
     assert frame["_runtime"].tolist()[:10:9] == [0, 29]
+    assert daemon.last("history.SampleHistory").stream == history_pb2.HISTORY_STREAM_SYSTEM
+    every = runs.histories(stream="events", keys=["system.cpu"], x_axis="_runtime", samples=None)
+    assert (len(every), list(every[0])) == (60, ["run_id", "_runtime", "system.cpu", "_timestamp"])
     assert daemon.last("history.ReadHistory").stream == history_pb2.HISTORY_STREAM_SYSTEM
-    daemon.fail(
-        "history.ReadHistory", Fault(grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND", "no run r3 any more")
-    )
-    with pytest.raises(IncompleteError, match="no run r3 any more") as caught:
-        runs.histories(stream="system", keys=["system.cpu"], x_axis="_runtime")
-    assert len(caught.value.partial) == 30
-    assert list(caught.value.partial[0]) == ["run_id", "_runtime", "system.cpu", "_timestamp"]
+    frame = runs.histories(stream="events", keys=["system.cpu"], format="pandas")
+    assert list(frame.columns) == ["run_id", "system.cpu", "_timestamp"]
+
+
+def test_system_metrics_of_runs_that_cannot_be_read(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:
+    gone = Fault(grpc.StatusCode.NOT_FOUND, "RUN_NOT_FOUND", "no run r3 any more")
+    for method, samples in (("history.SampleHistory", 500), ("history.ReadHistory", None)):
+        daemon.fail(method, gone)
+        with pytest.raises(IncompleteError, match="no run r3 any more") as caught:
+            runs.histories(stream="system", keys=["loss"], samples=samples)
+        assert {at["run_id"] for at in caught.value.partial} == {"r1", "r2"}
+    assert daemon.count("history.ReadHistories") == 0
 
 
 def test_a_logged_run_id_gives_way(daemon: ScriptedDaemon) -> None:

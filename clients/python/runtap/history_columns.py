@@ -115,12 +115,13 @@ def _arrow_column(groups: Sequence[RowGroup], name: str) -> tuple[pa.ChunkedArra
     parts = []
     for group in groups:
         if not _is_filled(group, name):
-            parts.append(pa.nulls(group.length, wanted))
+            part = pa.nulls(group.length, wanted)
         elif kind == JSON and name not in group.json_columns:
             cells = group.columns[name].to_pylist()
-            parts.append(pa.array([None if cell is None else json_text(cell) for cell in cells], wanted))
+            part = pa.array([None if cell is None else json_text(cell) for cell in cells], wanted)
         else:
-            parts.append(group.columns[name].cast(wanted))
+            part = group.columns[name]
+        parts.append(part if part.type == wanted else part.cast(wanted))
     return pa.chunked_array(parts, wanted), kind == JSON
 
 

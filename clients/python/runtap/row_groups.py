@@ -80,7 +80,7 @@ class RowGroup:
         column = self.columns.get(name)
         if column is None:
             return [False] * self.length
-        valid: list[bool] = column.is_valid().to_pylist()
+        valid = listed(column.is_valid())
         for row in self.nulls.get(name, ()):
             valid[row] = True
         return valid
@@ -108,7 +108,7 @@ class RowGroup:
         cells = iter(self._present(name, column))
         if not column.null_count:
             return list(cells)
-        valid: list[bool] = column.is_valid().to_pylist()
+        valid = listed(column.is_valid())
         values = [next(cells) if is_valid else missing for is_valid in valid]
         for row in self.nulls.get(name, ()):
             values[row] = None
@@ -128,19 +128,27 @@ class RowGroup:
             column = whole.slice(begin, end - begin)
             holders: Iterable[HistoryRow] = rows
             if column.null_count:
-                holders = itertools.compress(rows, column.is_valid().to_pylist())
+                holders = itertools.compress(rows, listed(column.is_valid()))
             for row, cell in zip(holders, self._present(name, column), strict=True):
                 row[name] = cell
-            listed = nulls.get(name)
-            if listed:
-                for index in listed[bisect_left(listed, begin) : bisect_left(listed, end)]:
-                    rows[index - begin][name] = None
+            null = nulls.get(name, [])
+            for index in null[bisect_left(null, begin) : bisect_left(null, end)]:
+                rows[index - begin][name] = None
         return rows
 
     def _present(self, name: str, column: pa.Array) -> list[Any]:
         """The values of a column without its empty cells."""
-        cells: list[Any] = (column.drop_null() if column.null_count else column).to_pylist()
+        present = column.drop_null() if column.null_count else column
+        if str(present.type) != "string":
+            return listed(present)
+        cells: list[Any] = present.to_pylist()
         return parsed_all(cells) if name in self.json_columns else cells
+
+
+def listed(cells: pa.Array) -> list[Any]:
+    """The Python values of numbers or truth values without nulls; older versions of pyarrow make them one by one."""
+    values: list[Any] = cells.to_numpy(zero_copy_only=False).tolist()
+    return values
 
 
 def parsed_all(texts: list[str]) -> list[Any]:

@@ -1,7 +1,7 @@
 """`runs.histories()`: the rows of many runs in one call, below each other.
 
-Runs arrive as they are ready and are put into the order of the list. The daemon samples; only where it cannot, since a
-row must have one of the keys and the x axis does not count, or since system metrics are wanted, is it done here.
+Runs arrive as they are ready and are put into the order of the list. ReadHistories knows neither system metrics, which
+are therefore read run by run, nor an x axis, so that rows that have nothing but it are left out here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from runtap.history import STREAMS, UnknownKeyWarning, checked_choice, checked_k
 from runtap.history_columns import EVERYWHERE
 from runtap.libraries import pandas_for, polars_for
 from runtap.row_groups import METRICS, Assembly, MissingRowsWarning, RowGroup
+from runtap.samples import read_sample
 from runtap.unread import item_error
 from runtap.v1 import history_pb2
 from runtap.values import check_text
@@ -50,8 +51,9 @@ class Wanted:
     @property
     def columns(self) -> list[str]:
         """The columns behind `run_id`, in order, when keys are wanted."""
-        listed = dict.fromkeys([self.x_axis, *self.keys])
-        return [*(key for key in listed if key != "_timestamp"), "_timestamp"]
+        metrics = [key for key in self.keys if key != "_timestamp"]
+        listed = dict.fromkeys([self.x_axis, *metrics, "_timestamp"])
+        return [key for key in listed if key != "_step" or self.stream == METRICS]
 
     @property
     def deciding(self) -> list[str]:
@@ -60,8 +62,8 @@ class Wanted:
 
     @property
     def chosen_here(self) -> bool:
-        """Whether rows are chosen in this process."""
-        return self.stream != METRICS or (bool(self.keys) and self.x_axis not in EVERYWHERE)
+        """Whether rows are chosen in this process: to the daemon, an x axis of the run's own is a key like others."""
+        return bool(self.keys) and self.x_axis not in EVERYWHERE
 
 
 @dataclass
@@ -158,16 +160,8 @@ def _collected_one_by_one(session: Session, paths: Sequence[str], wanted: Wanted
     """System metrics, of which ReadHistories knows nothing."""
     collected = _Collected()
     for path in paths:
-        request = history_pb2.ReadHistoryRequest(
-            path=path,
-            keys=wanted.columns if wanted.keys else (),
-            join=history_pb2.HISTORY_JOIN_OUTER,
-            stream=history_pb2.HISTORY_STREAM_SYSTEM,
-            format=history_pb2.HISTORY_FORMAT_ARROW,
-            options=session.options(),
-        )
         try:
-            groups = list(row_groups.read(session, request))
+            groups = _system_metrics(session, path, wanted)
         except DaemonError:
             raise
         except CommError as error:
@@ -177,9 +171,37 @@ def _collected_one_by_one(session: Session, paths: Sequence[str], wanted: Wanted
     return collected
 
 
+def _system_metrics(session: Session, path: str, wanted: Wanted) -> list[RowGroup]:
+    if not wanted.samples:
+        request = history_pb2.ReadHistoryRequest(
+            path=path,
+            keys=wanted.columns if wanted.keys else (),
+            join=history_pb2.HISTORY_JOIN_OUTER,
+            stream=history_pb2.HISTORY_STREAM_SYSTEM,
+            format=history_pb2.HISTORY_FORMAT_ARROW,
+            options=session.options(),
+        )
+        return list(row_groups.read(session, request))
+    sample = read_sample(
+        session,
+        history_pb2.SampleHistoryRequest(
+            path=path,
+            keys=[*wanted.keys, "_timestamp"] if wanted.keys else (),
+            samples=wanted.samples,
+            x_axis="" if wanted.x_axis == "_step" else wanted.x_axis,
+            join=history_pb2.HISTORY_JOIN_OUTER,
+            stream=history_pb2.HISTORY_STREAM_SYSTEM,
+            format=history_pb2.HISTORY_FORMAT_ARROW,
+            options=session.options(),
+        ),
+    )
+    whole = sample.total is not None and sample.length >= sample.total
+    return [replace(group, exact=whole) for group in sample.groups]
+
+
 def _matching(group: RowGroup, wanted: Wanted) -> RowGroup:
     """Only the rows that have one of the wanted keys, where the daemon could not choose them."""
-    if not (wanted.keys and wanted.chosen_here):
+    if not wanted.chosen_here:
         return group
     logged = zip(*(group.logged(key) for key in wanted.deciding), strict=True)
     return group.take([row for row, cells in enumerate(logged) if any(cells)])
@@ -226,13 +248,15 @@ def _warn(session: Session, groups: Sequence[RowGroup], wanted: Wanted, *, some_
     """Says what the rows do not show by themselves."""
     unknown = [key for key in wanted.keys if not any(key in group.columns for group in groups)]
     if unknown and some_read:
-        caution(f"none of these runs logged {', '.join(unknown)}", UnknownKeyWarning)
+        text = f"none of these runs logged {', '.join(unknown)}"
+        caution(text, UnknownKeyWarning, about=("unknown", *unknown))
     exact = all(group.exact for group in groups)
     if not exact and wanted.samples == DEFAULT_SAMPLES:
         caution(
             f"histories() returned about {DEFAULT_SAMPLES} rows of each longer history, spread over it; "
             "histories(samples=None) gives all rows, histories(samples=...) another number of them",
             SampledWarning,
+            about="sampled",
         )
     # System metrics are a sample by nature.
     if not exact and not wanted.samples and wanted.stream == METRICS:
