@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from runtapd import faults
-from runtapd.cache.policy import LIVE_STATES, Wishes
+from runtapd.cache.policy import Wishes
 from runtapd.history import growth
 from runtapd.history.choose import Choice, portions
 from runtapd.history.growth import Need, Told
@@ -20,16 +20,14 @@ from runtapd.history.kept import Kept
 from runtapd.history.table import CLOCK, NONE, STEP, Rows
 from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
-from runtapd.reads.overlay import ShownRun
 from runtapd.reads.partitions import Partition
 from runtapd.reads.runs import RunReads
+from runtapd.reads.standing import Standing
 from runtapd.reads.stored import Unkept
 from runtapd.reads.supplies import Direct, FromStore, Range, Stretch, Supply, System
 from runtapd.reads.syncing import Syncs
 from runtapd.upstream.api import Waits
 
-TRUSTED_S = 10.0
-"""How long it is believed that a run that has ended has logged nothing more."""
 WORTH_KEEPING = 4
 """A part of a history is fetched by itself, and not kept, when the whole has this many times as many rows."""
 LITTLE_ROWS = 10_000
@@ -116,42 +114,47 @@ class HistoryReads:
         """Yields the rows in order, and at last a batch without rows that says what was not found."""
         if wishes.cache_only and query.system:
             raise faults.NotInCache("system metrics are not kept, and the server was not to be asked")
-        shown = await self._current(part, query.path, wishes, waits)
-        told = Told.by(shown.record)
-        if resume is not None:
-            _check_unchanged(resume, shown)
-        supply = await self._supply(part, query, shown, resume, wishes, waits)
-        reader = _Reader(query, supply, told)
-        try:
-            async with aclosing(reader.batches(resume)) as batches:
-                async for batch in batches:
-                    yield batch
-            return
-        except Unkept as error:
-            if reader.groups or resume is not None:
-                raise _rewritten(query.path) from error
-            if wishes.cache_only:
-                raise _not_in_cache(query.path) from error
-        direct = Direct(part, query.path, told, query.range, query.page_rows, waits, self._fresh())
-        async with aclosing(_Reader(query, direct, told).batches(None)) as batches:
+        standing = await self._current(part, query.path, wishes, waits)
+        reading = await self.reading(part, query, standing, resume, wishes, waits)
+        async with aclosing(reading.batches()) as batches:
             async for batch in batches:
                 yield batch
+
+    async def reading(
+        self,
+        part: Partition,
+        query: HistoryQuery,
+        standing: Standing,
+        resume: Position | None,
+        wishes: Wishes,
+        waits: Waits,
+    ) -> Reading:
+        """Begins to read the rows of a run of which it is known how its history stands."""
+        if resume is not None:
+            _check_unchanged(resume, standing)
+        supply = await self._supply(part, query, standing, resume, wishes, waits)
+        direct = None
+        if not wishes.cache_only and resume is None:
+            direct = Direct(
+                part, query.path, standing.told, query.range, query.page_rows, waits, self._fresh()
+            )
+        return Reading(query, standing.told, supply, resume, direct)
 
     async def _supply(
         self,
         part: Partition,
         query: HistoryQuery,
-        shown: ShownRun,
+        standing: Standing,
         resume: Position | None,
         wishes: Wishes,
         waits: Waits,
     ) -> Supply:
         """Says where the rows come from."""
-        told, storage_id = Told.by(shown.record), shown.record.storage_id
+        told, storage_id = standing.told, standing.storage_id
         if query.system:
             return System(part, query.path, query.last_rows, waits, self._fresh())
         kept = await part.histories.read(lambda store: store.kept(storage_id), None)
-        if wishes.cache_only or shown.freshness.stale:
+        if wishes.cache_only or standing.freshness.stale:
             if kept is None or not growth.is_whole(kept):
                 raise _not_in_cache(query.path)
             return FromStore(part, query.path, query.range, query.keys, kept, None, self._as_kept(kept))
@@ -160,7 +163,7 @@ class HistoryReads:
             return Direct(part, query.path, told, query.range, query.page_rows, waits, self._fresh())
         anew = wishes.no_cache and resume is None
         if kept is not None and not anew and growth.need(kept, told) is Need.NOTHING:
-            freshness = replace(shown.freshness, source=Source.DISK, revalidated=LINES)
+            freshness = replace(standing.freshness, source=Source.DISK, revalidated=LINES)
             return FromStore(part, query.path, query.range, query.keys, kept, waits, freshness)
         return FromStore(
             part,
@@ -170,26 +173,17 @@ class HistoryReads:
             kept,
             waits,
             self._fresh(),
-            join=lambda: self._syncs.join(part, shown.record, waits, page_rows=query.page_rows, anew=anew),
+            join=lambda: self._syncs.join(part, standing, waits, page_rows=query.page_rows, anew=anew),
             leave=lambda sync: self._syncs.leave(sync, waits),
             otherwise=self._as_kept(kept) if kept and wishes.allow_stale_on_error else None,
         )
 
-    async def _current(self, part: Partition, path: RunPath, wishes: Wishes, waits: Waits) -> ShownRun:
-        """Returns the run as young as it must be to say where the history ends.
-
-        A run that logs is asked for anew, however fresh its record is otherwise: rows must not be missing without a
-        word. One that has ended is trusted for a moment, since it may have been resumed.
-        """
-        shown = await self._runs.run(part, path, wishes, waits())
-        age = self._clock() - shown.record.current_at
-        if (
-            wishes.cache_only
-            or shown.freshness.source is Source.UPSTREAM
-            or (shown.record.state not in LIVE_STATES and 0 <= age < TRUSTED_S)
-        ):
-            return shown
-        return await self._runs.run(part, path, replace(wishes, max_age_s=0.0), waits())
+    async def _current(self, part: Partition, path: RunPath, wishes: Wishes, waits: Waits) -> Standing:
+        """Returns what is known of the run, as young as it must be to say where the history ends."""
+        found = Standing.of(await self._runs.run(part, path, wishes, waits()))
+        if wishes.cache_only or found.freshness.source is Source.UPSTREAM or found.is_current(self._clock()):
+            return found
+        return Standing.of(await self._runs.run(part, path, replace(wishes, max_age_s=0.0), waits()))
 
     def _fresh(self) -> Freshness:
         return Freshness(self._clock(), Source.UPSTREAM)
@@ -209,6 +203,40 @@ def _is_small_part(query: HistoryQuery, kept: Kept | None, told: Told) -> bool:
         return False
     wanted = query.range.rows_of(told)
     return wanted * WORTH_KEEPING < to_fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A read that has been begun."""
+
+    query: HistoryQuery
+    told: Told
+    supply: Supply
+    resume: Position | None
+    direct: Supply | None
+    """Where rows come from when nothing can be stored; None: nowhere."""
+
+    async def prepare(self) -> None:
+        """Returns once all rows are stored, if they can be, so that `batches` only has to get them from the disk."""
+        with suppress(Unkept):
+            await self.supply.prepare()
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """Yields the rows in order, and at last a batch without rows."""
+        reader = _Reader(self.query, self.supply, self.told)
+        try:
+            async with aclosing(reader.batches(self.resume)) as batches:
+                async for batch in batches:
+                    yield batch
+            return
+        except Unkept as error:
+            if reader.groups or self.resume is not None:
+                raise _rewritten(self.query.path) from error
+            if self.direct is None:
+                raise _not_in_cache(self.query.path) from error
+        async with aclosing(_Reader(self.query, self.direct, self.told).batches(None)) as batches:
+            async for batch in batches:
+                yield batch
 
 
 class _Reader:
@@ -281,13 +309,12 @@ class _Reader:
         )
 
 
-def _check_unchanged(resume: Position, shown: ShownRun) -> None:
-    record = shown.record
-    if resume.storage_id != record.storage_id or (record.history_line_count or 0) < resume.line_count:
-        raise _rewritten(shown.record.path)
+def _check_unchanged(resume: Position, standing: Standing) -> None:
+    if resume.storage_id != standing.storage_id or (standing.told.line_count or 0) < resume.line_count:
+        raise _rewritten(standing.path)
 
 
-def _rewritten(path: RunPath | str) -> faults.PreconditionFailed:
+def _rewritten(path: RunPath) -> faults.PreconditionFailed:
     return faults.PreconditionFailed(
         f"the history of {path} was rewritten since this stream began; read it again from the start",
         reason="HISTORY_REWRITTEN",

@@ -24,6 +24,7 @@ from runtapd.upstream.api import Waits
 if TYPE_CHECKING:
     from runtapd.history.table import Numbers
 
+ALL = 2**62
 Resumed = tuple[str, int, int]
 """The generation of a stored history (empty: none), the place to go on at, and how many rows were seen before."""
 
@@ -89,6 +90,9 @@ class Supply(Protocol):
     def seen(self) -> int:
         """Rows looked at so far."""
 
+    async def prepare(self) -> None:
+        """Returns once all rows are stored, where they are stored at all; raises what went wrong."""
+
     def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
         """Yields the chosen rows in order."""
 
@@ -110,6 +114,9 @@ class Direct:
     seen: int = 0
     passed: int = 0
     """Rows at the beginning of the range that the reader has already."""
+
+    async def prepare(self) -> None:
+        """There is nothing to prepare."""
 
     async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
         begin, end = self.range.min_step or 0, end_of(self.told)
@@ -176,6 +183,9 @@ class System:
     exact: bool = True
     seen: int = 0
 
+    async def prepare(self) -> None:
+        """There is nothing to prepare."""
+
     async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
         rows, self.exact = await fetch.system(self.part.upstream, self.path, waits=self.waits)
         yield Stretch(last(await asyncio.to_thread(choice.of, rows), self.last_rows), None)
@@ -222,6 +232,18 @@ class FromStore:
             lines = self._onward.told.line_count if self.range == Range() else None
             return lines is None or self.seen + self._onward.seen >= lines
         return self.kept is None or self.kept.mark.shortfall == 0
+
+    async def prepare(self) -> None:
+        if self.join is None:
+            return
+        self._sync = await self.join()
+        try:
+            await self._wait_for(ALL)
+        finally:
+            if self._sync is not None:
+                self.leave(self._sync)
+                self._sync = None
+        self.join = None
 
     async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
         self._sync = await self.join() if self.join is not None else None

@@ -22,8 +22,8 @@ from runtapd.history.kept import Kept, Mark
 from runtapd.history.store import HistoryStore
 from runtapd.history.table import NONE, Rows, joined
 from runtapd.model.paths import RunPath
-from runtapd.model.run import Record
 from runtapd.reads.partitions import Partition
+from runtapd.reads.standing import Standing
 from runtapd.reads.stored import Unkept, row_of_step, stored_rows
 from runtapd.upstream.api import Wait, Waits
 
@@ -281,16 +281,14 @@ class Syncs:
         self._syncs: dict[tuple[str, str], Sync] = {}
 
     async def join(
-        self, part: Partition, record: Record, waits: Waits, *, page_rows: int, anew: bool
+        self, part: Partition, standing: Standing, waits: Waits, *, page_rows: int, anew: bool
     ) -> Sync:
-        """Returns the one that makes a run's history what this record tells of; `leave` it in any case."""
-        key = (part.account.account_id, record.storage_id)
-        told = Told.by(record)
+        """Returns the one that makes a run's history what its server tells of; `leave` it in any case."""
+        key, told = (part.account.account_id, standing.storage_id), standing.told
         while (sync := self._under_way(key)) is not None and (anew or sync.told != told):
             await asyncio.wait([sync.task])  # what it finds is of use for this one
         if sync is None:
-            path = RunPath(record.entity, record.project, record.run_id)
-            sync = Sync(part, path, record.storage_id, told, self._clock, page_rows, anew)
+            sync = Sync(part, standing.path, standing.storage_id, told, self._clock, page_rows, anew)
             sync.join(waits)
             self._syncs[key] = sync
             sync.begin()
