@@ -160,7 +160,16 @@ class HistoryReads:
             return FromStore(part, query.path, query.range, query.keys, kept, None, self._as_kept(kept))
         direct = resume is not None and not resume.generation
         if direct or (resume is None and _is_small_part(query, kept, told)):
-            return Direct(part, query.path, told, query.range, query.page_rows, waits, self._fresh())
+            return Direct(
+                part,
+                query.path,
+                told,
+                query.range,
+                query.page_rows,
+                waits,
+                self._fresh(),
+                shown.record.storage_id,
+            )
         anew = wishes.no_cache and resume is None
         if kept is not None and not anew and growth.need(kept, told) is Need.NOTHING:
             freshness = replace(standing.freshness, source=Source.DISK, revalidated=LINES)
