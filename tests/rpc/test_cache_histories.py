@@ -20,7 +20,7 @@ from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, lo
 from tests.support.upstream import ENTITY, KEY, ScriptedUpstream
 
 MIB = 2**20
-ROWS = 4000
+ROWS = 5000
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def server() -> Iterator[ScriptedUpstream]:
 
 
 def add_runs(server: ScriptedUpstream, count: int) -> None:
-    """Runs with histories of about 70 KiB each."""
+    """Runs with histories of about 90 KiB each."""
     noise = random.Random(7)
     for i in range(count):
         server.add_run(ENTITY, PROJECT, f"r{i}")
