@@ -162,9 +162,12 @@ def test_killed_while_a_history_is_kept_the_next_read_has_all_rows(
     with pytest.raises(grpc.RpcError):
         read(world)
     assert world.daemon.wait() == -signal.SIGKILL
+    before = server.count("HistoryPage")
     world = restarted(world, start)
     assert read(world) == list(range(ROWS))
     assert usage(world).histories == 1
+    if point == "history.merging":
+        assert server.count("HistoryPage") - before <= 1 < before, "what was stored is not fetched again"
 
 
 def test_logging_out_removes_histories(world: World) -> None:

@@ -290,9 +290,10 @@ class HistoryStore:
         if not piece.grouped or keys is None:
             found = self._db.execute(f"{query} ORDER BY key", (run, piece.first)).fetchall()
         else:
-            wanted = [number for number, name in names.items() if name in set(keys)]
+            wanted = set(keys)
+            numbers = [number for number, name in names.items() if name in wanted]
             one = f"{query} AND key = ?"
-            asked = (self._db.execute(one, (run, piece.first, number)).fetchone() for number in wanted)
+            asked = (self._db.execute(one, (run, piece.first, number)).fetchone() for number in numbers)
             found = [row for row in asked if row]
         return [Blob(names.get(number), body, crc) for number, body, crc in found]
 
