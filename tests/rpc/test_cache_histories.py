@@ -20,7 +20,7 @@ from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, lo
 from tests.support.upstream import ENTITY, KEY, ScriptedUpstream
 
 MIB = 2**20
-ROWS = 4000
+ROWS = 5000
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def server() -> Iterator[ScriptedUpstream]:
 
 
 def add_runs(server: ScriptedUpstream, count: int) -> None:
-    """Runs with histories of about 70 KiB each."""
+    """Runs with histories of about 90 KiB each."""
     noise = random.Random(7)
     for i in range(count):
         server.add_run(ENTITY, PROJECT, f"r{i}")
@@ -162,9 +162,12 @@ def test_killed_while_a_history_is_kept_the_next_read_has_all_rows(
     with pytest.raises(grpc.RpcError):
         read(world)
     assert world.daemon.wait() == -signal.SIGKILL
+    before = server.count("HistoryPage")
     world = restarted(world, start)
     assert read(world) == list(range(ROWS))
     assert usage(world).histories == 1
+    if point == "history.merging":
+        assert server.count("HistoryPage") - before <= 1 < before, "what was stored is not fetched again"
 
 
 def test_logging_out_removes_histories(world: World) -> None:

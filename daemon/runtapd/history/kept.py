@@ -1,7 +1,8 @@
 """What is kept of a run's history: its mark, and its rows as blobs in segments and groups. Pure.
 
-A *segment* is one blob with all keys of some rows: cheap to append. A *group* is a blob per key, of up to 65,536 rows:
-cheap to read by key. `store.py` says which blobs lie where; here is what they hold and how rows are cut into them.
+A *segment* is one blob with all keys of some rows: cheap to append, and for few rows cheapest altogether. A *group* is
+a blob per key, of up to 65,536 rows: cheap to read by key. `store.py` says which blobs lie where; here is what they
+hold and how rows are cut into them.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ GROUP_BYTES = 2**25
 KEY_BYTES = 2**21
 """Of the texts of one key in a group."""
 _CELL_BYTES = 8
-_SMALL = 16
-"""A segment is small when it is no more than such a part of a group."""
+SMALL = 16
+"""Rows are few when they fill less than such a part of a group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def absorbed(pieces: Sequence[Piece], rows: Rows, width: int) -> list[Piece]:
 
     Each is no larger than what follows it, so that every row is written again a few times only.
     """
-    return _taken(pieces, rows.length, text_bytes(rows), width, _SMALL)
+    return _taken(pieces, rows.length, text_bytes(rows), width, SMALL)
 
 
 def reopened(pieces: Sequence[Piece], rows: int, texts: int, width: int) -> list[Piece]:

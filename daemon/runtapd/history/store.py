@@ -1,8 +1,9 @@
 """`history.db`: the histories of one account's runs on disk. SQL only, used from one thread of its own.
 
 A run's rows are numbered from 0 and lie in pieces, one behind the other: groups, then segments (`kept.py`). Appending
-adds a segment; small segments become one, and when there is enough of them, or the run has ended, they become groups.
-All of that is one transaction with the mark. Dropping a run and beginning anew gives it another generation.
+adds a segment; small segments become one, and when there is enough of them, or the run has ended and they are not few,
+they become groups. All of that is one transaction with the mark. Dropping a run and beginning anew gives it another
+generation.
 
 The file is readable across releases: what `FORMAT` 1 is, it stays (`tests/data/history-1.db` must open for ever).
 """
@@ -187,10 +188,12 @@ class HistoryStore:
         pieces = self._pieces(run)
         tail = [piece for piece in pieces if not piece.grouped]
         waiting, texts = _total(tail, rows)
-        grouping = bool(waiting) and (settled or kept.too_large(waiting, texts, width))
+        grouping = kept.too_large(waiting, texts, width, kept.SMALL if settled else 1)
         if grouping:
             groups = pieces[: len(pieces) - len(tail)]
             taken = (kept.reopened(groups, waiting, texts, width) if settled else []) + tail
+        elif settled:
+            taken = tail if rows.length or len(tail) > 1 else []
         else:
             taken = kept.absorbed(tail, rows, width)
         try:
@@ -287,9 +290,10 @@ class HistoryStore:
         if not piece.grouped or keys is None:
             found = self._db.execute(f"{query} ORDER BY key", (run, piece.first)).fetchall()
         else:
-            wanted = [number for number, name in names.items() if name in set(keys)]
+            wanted = set(keys)
+            numbers = [number for number, name in names.items() if name in wanted]
             one = f"{query} AND key = ?"
-            asked = (self._db.execute(one, (run, piece.first, number)).fetchone() for number in wanted)
+            asked = (self._db.execute(one, (run, piece.first, number)).fetchone() for number in numbers)
             found = [row for row in asked if row]
         return [Blob(names.get(number), body, crc) for number, body, crc in found]
 
