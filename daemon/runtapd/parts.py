@@ -26,15 +26,18 @@ from runtapd.reads.best import BestRuns
 from runtapd.reads.histories import HistoryReads
 from runtapd.reads.history_keys import HistoryKeyReads
 from runtapd.reads.lists import RunLists
+from runtapd.reads.many import ManyHistories
 from runtapd.reads.overlay import Overlay
 from runtapd.reads.partitions import Partitions
 from runtapd.reads.projects import ProjectReads
+from runtapd.reads.rosters import Rosters
 from runtapd.reads.runs import RunReads
 from runtapd.reads.sweeps import SweepReads
 from runtapd.services.accounts import AccountService
 from runtapd.services.history import HistoryService
 from runtapd.services.history_keys import HistoryKeyPages
 from runtapd.services.projects import ProjectService
+from runtapd.services.read_histories import ManyHistoryStreams
 from runtapd.services.runs import RunService
 from runtapd.services.sweeps import SweepService
 from runtapd.services.vitals import AccountVitals, CacheVitals, EmptyVitals, Vitals
@@ -116,7 +119,11 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
         "ProjectService": ProjectService(partitions, ProjectReads(partitions), sealer),
         "RunService": run_service,
         "HistoryService": HistoryService(
-            partitions, histories, HistoryKeyPages(partitions, HistoryKeyReads(runs), sealer), sealer
+            partitions,
+            histories,
+            ManyHistoryStreams(partitions, ManyHistories(histories), Rosters(partitions, runs, lists)),
+            HistoryKeyPages(partitions, HistoryKeyReads(runs), sealer),
+            sealer,
         ),
         "SweepService": SweepService(
             partitions, SweepReads(partitions), BestRuns(lists, histories), run_service, sealer

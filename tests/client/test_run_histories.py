@@ -110,8 +110,13 @@ def test_another_x_axis_comes_along_and_decides_nothing(daemon: ScriptedDaemon, 
     frame = runs.histories(keys=["acc"], x_axis="loss", format="pandas", samples=2)
     assert list(frame.columns) == ["run_id", "loss", "acc", "_timestamp"]
     assert frame["acc"].tolist() == [1, 5, 1, 3, 1, 5]
-    assert daemon.last("history.ReadHistories").samples == 0
+    request = daemon.last("history.ReadHistories")
+    assert (list(request.keys), request.samples, request.x_axis) == (["acc", "_timestamp"], 2, "loss")
     assert runs.histories(keys=["acc"], x_axis="loss", samples=1)[0]["acc"] == 5
+    frame = runs.histories(keys=["acc"], x_axis="loss", format="pandas", samples=None)
+    assert frame["acc"].tolist() == [1, 3, 5, 1, 3, 1, 3, 5]
+    request = daemon.last("history.ReadHistories")
+    assert (list(request.keys), request.samples, request.x_axis) == (["loss", "acc", "_timestamp"], 0, "")
 
 
 def test_samples(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:
@@ -124,7 +129,7 @@ def test_samples(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:
         warnings.simplefilter("error")
         assert len(runs.histories(samples=None)) == 713
         assert daemon.last("history.ReadHistories").samples == 0
-        assert len(runs.histories(samples=400)) == 363
+        assert len(runs.histories(samples=400)) == 413
 
 
 def test_runs_that_cannot_be_read_hide_no_others(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:
@@ -152,10 +157,14 @@ def test_a_list_that_lacks_runs_is_warned_of(daemon: ScriptedDaemon, runs: runta
         assert len(runs.histories()) == 18
 
 
-def test_a_broken_stream_is_read_again(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:
+def test_a_broken_stream_is_gone_on_with(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:
     for number in range(1, 9):
         daemon.break_history_after = number
         assert len(runs.histories()) == 18
+    daemon.break_history_after = 6  # in the middle of the second run that comes
+    runs.histories()
+    rest = daemon.last("history.ReadHistories")
+    assert list(rest.paths) == [f"{PROJECT}/r3", f"{PROJECT}/r1"], "what came whole is not asked for again"
     daemon.break_history_after = 1
     daemon.breaks_always = True
     with pytest.raises(runtap.CommError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,14 @@ class HistoryWorld(World):
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))  # Hypothesis prints dataclasses by their fields otherwise
+
+    def settled(self) -> None:
+        """Waits until the daemon asks for nothing more."""
+        asked, since = self.server.count(), time.monotonic()
+        while time.monotonic() - since < 0.6:
+            time.sleep(0.05)
+            if self.server.count() != asked:
+                asked, since = self.server.count(), time.monotonic()
 
     def read(self, path: str, **fields: Any) -> Reading:
         """Everything a read gives."""

@@ -41,6 +41,11 @@ _CALLS: dict[str, Callable[[Seat], tuple[_Call, type, dict[str, Any]]]] = {
         history_pb2.ReadHistoryRequest,
         {"path": _RUN_PATH},
     ),
+    "ReadHistories": lambda s: (
+        s.histories().ReadHistories,
+        history_pb2.ReadHistoriesRequest,
+        {"project": PROJECT_PATH},
+    ),
     "GetHistoryKeys": lambda s: (
         s.histories().GetHistoryKeys,
         history_pb2.GetHistoryKeysRequest,

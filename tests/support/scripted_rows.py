@@ -52,13 +52,18 @@ def messages_of_many(
     """The messages that answer a ReadHistories; the last run is ready first."""
     for path in reversed(request.paths):
         if path in errors:
-            yield history_pb2.ReadHistoriesResponse(run_path=path, error=errors[path])
+            yield history_pb2.ReadHistoriesResponse(run_path=path, error=errors[path], run_end=True)
             continue
-        single = history_pb2.ReadHistoryRequest(keys=request.keys, join=request.join)
-        chosen = [row for row in rows.get(path, []) if _wanted(row, single)]
-        every = -(-len(chosen) // request.samples) if request.samples else 1
-        for message in messages_of(chosen[:: every or 1], single, group_rows, exact=every < 2):
+        axis = [request.x_axis] if request.keys and request.x_axis else []
+        single = history_pb2.ReadHistoryRequest(keys=[*request.keys, *axis])
+        deciding = history_pb2.ReadHistoryRequest(keys=request.keys, join=request.join)
+        chosen = [row for row in rows.get(path, []) if _wanted(row, deciding)]
+        few = _spread(chosen, request.samples) if request.samples else chosen
+        exact = len(few) == len(chosen)
+        for message in messages_of(few, single, group_rows, exact):
             yield history_pb2.ReadHistoriesResponse(run_path=path, rows=message)
+        end = history_pb2.ReadHistoryResponse(row_group_end=True, exact=exact)
+        yield history_pb2.ReadHistoriesResponse(run_path=path, rows=end, run_end=True)
 
 
 def sample_of(
@@ -77,11 +82,7 @@ def sample_of(
     chosen = [
         row for row in rows if not request.keys or decide(key in row for key in deciding or request.keys)
     ]
-    wanted = min(request.samples or 500, len(chosen))
-    spots = (
-        [len(chosen) - 1] if wanted == 1 else [i * (len(chosen) - 1) // (wanted - 1) for i in range(wanted)]
-    )
-    few = [chosen[spot] for spot in spots]
+    few = _spread(chosen, request.samples or 500)
     for start in range(0, max(len(few), 1), group_rows):
         part = few[start : start + group_rows]
         names = list(dict.fromkeys(name for row in part for name in row))
@@ -101,6 +102,12 @@ def sample_of(
             if exact:
                 message.total_rows = len(chosen)
             yield message
+
+
+def _spread(rows: Sequence[dict[str, Any]], samples: int) -> list[dict[str, Any]]:
+    """So many rows, with the first and the last."""
+    wanted, last = min(samples, len(rows)), len(rows) - 1
+    return [rows[i * last // (wanted - 1) if wanted > 1 else last] for i in range(wanted)]
 
 
 def ipc(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> bytes:

@@ -1,7 +1,7 @@
 """`runs.histories()`: the rows of many runs in one call, below each other.
 
-Runs arrive as they are ready and are put into the order of the list. ReadHistories knows neither system metrics, which
-are therefore read run by run, nor an x axis, so that rows that have nothing but it are left out here.
+Runs arrive as they are ready and are put into the order of the list. ReadHistories knows no system metrics, which are
+therefore read run by run. The daemon chooses rows, but for all rows with an x axis that comes along and must not count.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Wanted:
 
     @property
     def chosen_here(self) -> bool:
-        """Whether rows are chosen in this process: to the daemon, an x axis of the run's own is a key like others."""
-        return bool(self.keys) and self.x_axis not in EVERYWHERE
+        """Whether rows are chosen in this process: unless it samples, the daemon takes an x axis for a key as well."""
+        return bool(self.keys) and self.x_axis not in EVERYWHERE and not self.samples
 
 
 @dataclass
@@ -82,6 +82,10 @@ class _Collected:
 
     groups: dict[str, list[RowGroup]] = field(default_factory=dict)
     errors: dict[str, CommError] = field(default_factory=dict)
+
+    def has(self, path: str) -> bool:
+        """Whether this run is done."""
+        return path in self.groups or path in self.errors
 
 
 def wanted(samples: int | None, keys: Iterable[str] | None, x_axis: str, format: str, stream: str) -> Wanted:
@@ -108,52 +112,53 @@ def read(session: Session, paths: Sequence[str], wanted: Wanted) -> Answer:
     groups: list[RowGroup] = []
     for path in paths:
         of_run = [group for group in collected.groups.get(path, ()) if group.length]
-        if wanted.chosen_here and wanted.samples:
-            of_run = _spread(of_run, wanted.samples)
         groups += [_long(group, path.rpartition("/")[2], wanted) for group in of_run]
     _warn(session, groups, wanted, some_read=len(collected.errors) < len(paths))
     return Answer(_shaped(groups, wanted), list(collected.errors.values()))
 
 
 def _collected(session: Session, paths: Sequence[str], wanted: Wanted) -> _Collected:
-    whole = _Collected()
+    collected = _Collected()
     for begin in range(0, len(paths), MOST_RUNS):
         part = paths[begin : begin + MOST_RUNS]
         try:
-            some = _stream(session, part, wanted)
+            _stream(session, part, wanted, collected)
         except DaemonError:  # the next daemon has on disk what this one had read
-            some = _stream(session, part, wanted)
-        whole.groups.update(some.groups)
-        whole.errors.update(some.errors)
-    return whole
+            if rest := [path for path in part if not collected.has(path)]:
+                _stream(session, rest, wanted, collected)
+    return collected
 
 
-def _stream(session: Session, paths: Sequence[str], wanted: Wanted) -> _Collected:
-    request = history_pb2.ReadHistoriesRequest(
-        paths=paths,
-        keys=[key for key in wanted.columns if key != "_step"] if wanted.keys else (),
-        join=history_pb2.HISTORY_JOIN_OUTER,
-        samples=0 if wanted.chosen_here else wanted.samples,
-        format=history_pb2.HISTORY_FORMAT_ARROW,
-        options=session.options(),
-    )
-    collected = _Collected()
-    assemblies: dict[str, Assembly] = {}
+def _stream(session: Session, paths: Sequence[str], wanted: Wanted, collected: _Collected) -> None:
+    """Collects the runs of one call, each when all of it has come."""
+    assembly, groups = Assembly(), list[RowGroup]()
+    request = _request(session, paths, wanted)
     for message in session.stream("history.ReadHistories", request, meanwhile=row_groups.load):
         path = message.run_path
         if message.HasField("error"):
             collected.errors[path] = item_error(message.error)
-        elif message.HasField("rows"):
-            group = assemblies.setdefault(path, Assembly()).add(message.rows)
-            if group is not None:
-                collected.groups.setdefault(path, []).append(_matching(group, wanted))
-    for path, assembly in assemblies.items():
-        if assembly.unfinished is not None:
-            collected.groups.setdefault(path, []).append(_matching(assembly.unfinished, wanted))
-    # Of a run that broke off in the middle, nobody could tell the rows from all rows.
-    for path in collected.errors:
-        collected.groups.pop(path, None)
-    return collected
+        elif message.HasField("rows") and (group := assembly.add(message.rows)) is not None:
+            groups.append(_matching(group, wanted))
+        if message.run_end:
+            # Of a run that broke off in the middle, nobody could tell the rows from all rows.
+            if path not in collected.errors:
+                collected.groups[path] = groups
+            assembly, groups = Assembly(), []
+
+
+def _request(session: Session, paths: Sequence[str], wanted: Wanted) -> history_pb2.ReadHistoriesRequest:
+    keys: Sequence[str] = ()
+    if wanted.keys:
+        keys = [*wanted.keys, "_timestamp"] if wanted.samples else wanted.columns
+    return history_pb2.ReadHistoriesRequest(
+        paths=paths,
+        keys=keys,
+        join=history_pb2.HISTORY_JOIN_OUTER,
+        samples=wanted.samples,
+        x_axis=wanted.x_axis if wanted.samples else "",
+        format=history_pb2.HISTORY_FORMAT_ARROW,
+        options=session.options(),
+    )
 
 
 def _collected_one_by_one(session: Session, paths: Sequence[str], wanted: Wanted) -> _Collected:
@@ -205,25 +210,6 @@ def _matching(group: RowGroup, wanted: Wanted) -> RowGroup:
         return group
     logged = zip(*(group.logged(key) for key in wanted.deciding), strict=True)
     return group.take([row for row, cells in enumerate(logged) if any(cells)])
-
-
-def _spread(groups: Sequence[RowGroup], samples: int) -> list[RowGroup]:
-    """At most so many rows of all groups together, evenly spread, with the first and the last."""
-    total = sum(group.length for group in groups)
-    if total <= samples:
-        return list(groups)
-    gaps = max(1, samples - 1)
-    chosen = (
-        {(index * (total - 1) + gaps // 2) // gaps for index in range(samples)}
-        if samples > 1
-        else {total - 1}
-    )
-    sampled, begin = [], 0
-    for group in groups:
-        kept = group.take([row for row in range(group.length) if begin + row in chosen])
-        sampled.append(replace(kept, exact=False))
-        begin += group.length
-    return sampled
 
 
 def _long(group: RowGroup, run_id: str, wanted: Wanted) -> RowGroup:

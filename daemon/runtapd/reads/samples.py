@@ -6,7 +6,7 @@ All rows are looked at, whatever is wanted of them, but only the columns that ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -49,6 +49,12 @@ class SampleQuery:
         return tuple(key for key in self.columns if key != STEP)
 
     @property
+    def asked(self) -> HistoryQuery:
+        """What is read to choose from."""
+        # Outer in any case: what only accompanies the keys must not decide about rows, and here it does not.
+        return HistoryQuery(self.path, self.read, system=self.system)
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The keys and the x axis, without step and clock, which every row has."""
         keys = (*self.keys, self.x_axis) if self.keys else ()
@@ -86,23 +92,24 @@ async def read_sample(
 ) -> Sample:
     """Reads the run's rows as young as `wishes` demand, and chooses."""
     try:
-        parts, last = await _rows(histories, part, query, wishes, waits)
+        return await sample_of(histories.read(part, query.asked, None, wishes, waits), query)
     except faults.PreconditionFailed:  # rewritten while it was read: nothing was given away yet
-        parts, last = await _rows(histories, part, query, wishes, waits)
+        return await sample_of(histories.read(part, query.asked, None, wishes, waits), query)
+
+
+async def sample_of(batches: AsyncGenerator[Batch, None], query: SampleQuery) -> Sample:
+    """Chooses from the batches that come of `query.asked`."""
+    parts, last = await _rows(batches)
     rows, total, with_all = await asyncio.to_thread(_choose, parts, query)
     unknown = tuple(key for key in dict.fromkeys((*query.keys, query.x_axis)) if key in last.unknown_keys)
     return Sample(rows, total, with_all, last.exact, unknown, last.freshness)
 
 
-async def _rows(
-    histories: HistoryReads, part: Partition, query: SampleQuery, wishes: Wishes, waits: Waits
-) -> tuple[list[Rows], Batch]:
+async def _rows(batches: AsyncGenerator[Batch, None]) -> tuple[list[Rows], Batch]:
     """Reads all rows that decide; returns them with the end of the stream."""
-    # Outer in any case: what only accompanies the keys must not decide about rows, and here it does not.
-    asked = HistoryQuery(query.path, query.read, system=query.system)
     parts: list[Rows] = []
     last = Batch()
-    async with aclosing(histories.read(part, asked, None, wishes, waits)) as batches:
+    async with aclosing(batches):
         async for batch in batches:
             if batch.rows.length:
                 if not last.group_end:  # more columns of the same rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -12,16 +11,15 @@ from grpc.aio import ServicerContext
 
 from runtap.v1 import history_pb2 as pb
 from runtapd.faults import InvalidRequest
-from runtapd.history.encode import to_ipc
 from runtapd.history.fetch import PAGE_ROWS
 from runtapd.paging import Sealer
-from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads, Position
+from runtapd.reads.histories import HistoryQuery, HistoryReads, Position
 from runtapd.reads.partitions import Partitions
 from runtapd.reads.samples import read_sample
-from runtapd.services import convert, sample_history
+from runtapd.services import convert, history_messages, sample_history
 from runtapd.services.calls import Call
 from runtapd.services.history_keys import HistoryKeyPages
-from runtapd.services.typed_columns import column_batch
+from runtapd.services.read_histories import ManyHistoryStreams
 from runtapd.upstream.accounts import Account
 
 Context = ServicerContext[Any, Any]
@@ -32,13 +30,19 @@ _TOKEN = "resume_token"
 class HistoryService:
     """Answers for histories."""
 
-    capabilities = ("history.read", "history.keys", "history.sample")
+    capabilities = ("history.read", "history.keys", "history.sample", "history.many")
 
     def __init__(
-        self, partitions: Partitions, histories: HistoryReads, keys: HistoryKeyPages, sealer: Sealer
+        self,
+        partitions: Partitions,
+        histories: HistoryReads,
+        many: ManyHistoryStreams,
+        keys: HistoryKeyPages,
+        sealer: Sealer,
     ) -> None:
         self._partitions = partitions
         self._histories = histories
+        self._many = many
         self._keys = keys
         self._sealer = sealer
 
@@ -55,7 +59,10 @@ class HistoryService:
             part, query, position, convert.wishes(request.options), convert.waits(call, request.options)
         )
         async for batch in batches:
-            yield await self._message(batch, request.format, digest)
+            message = await history_messages.of_batch(batch, request.format)
+            if batch.resume is not None:
+                message.resume_token = self._sealer.seal(_TOKEN, {"d": digest, "p": asdict(batch.resume)})
+            yield message
 
     async def GetHistoryKeys(
         self, request: pb.GetHistoryKeysRequest, context: Context
@@ -73,30 +80,11 @@ class HistoryService:
         async for message in sample_history.messages(sample, request.format):
             yield message
 
-    async def _message(
-        self, batch: Batch, wanted: pb.HistoryFormat.ValueType, digest: str
-    ) -> pb.ReadHistoryResponse:
-        message = pb.ReadHistoryResponse(
-            row_count=batch.rows.length,
-            row_group=batch.group,
-            row_group_end=batch.group_end,
-            exact=batch.exact,
-            unknown_keys=batch.unknown_keys,
-        )
-        message.progress.done = batch.done
-        if batch.total is not None:
-            message.progress.total = batch.total
-        if batch.freshness is not None:
-            message.freshness.CopyFrom(convert.freshness(batch.freshness))
-        if batch.resume is not None:
-            message.resume_token = self._sealer.seal(_TOKEN, {"d": digest, "p": asdict(batch.resume)})
-        if batch.rows.length:
-            # Encoding takes milliseconds; the loop must not wait for it.
-            if wanted == pb.HISTORY_FORMAT_COLUMNS:
-                message.columns.CopyFrom(await asyncio.to_thread(column_batch, batch.rows))
-            else:
-                message.arrow_ipc = await asyncio.to_thread(to_ipc, batch.rows)
-        return message
+    async def ReadHistories(
+        self, request: pb.ReadHistoriesRequest, context: Context
+    ) -> AsyncIterator[pb.ReadHistoriesResponse]:
+        async for message in self._many.stream(request, Call.of(context, streaming=True)):
+            yield message
 
     def _open(self, token: str, digest: str) -> Position | None:
         if not token:
@@ -115,16 +103,13 @@ def _query(request: pb.ReadHistoryRequest, account: Account) -> HistoryQuery:
     for name in ("last_rows", "upstream_page_size"):
         if getattr(request, name) < 0:
             raise InvalidRequest(f"{name} must not be negative", field=name)
-    for name, kind in (("join", pb.HistoryJoin), ("stream", pb.HistoryStream), ("format", pb.HistoryFormat)):
-        if getattr(request, name) not in kind.values():
-            raise InvalidRequest(f"{name} is none of those that this daemon knows", field=name)
+    history_messages.check_choices(request, ("join", "stream", "format"))
     system = request.stream == pb.HISTORY_STREAM_SYSTEM
     if system and (request.HasField("min_step") or request.HasField("max_step")):
         raise InvalidRequest("system metrics have no steps to choose by", field="min_step")
     return HistoryQuery(
         path=convert.path_of_run(request.path, request.defaults, account),
-        # `_step` always comes; asking for it by name changes nothing.
-        keys=tuple(dict.fromkeys(key for key in request.keys if key != "_step")),
+        keys=history_messages.wanted_keys(request.keys),
         inner=request.join == pb.HISTORY_JOIN_INNER,
         system=system,
         min_step=request.min_step if request.HasField("min_step") else None,

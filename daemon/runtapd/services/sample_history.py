@@ -11,7 +11,7 @@ from runtapd.history.choose import portions
 from runtapd.history.encode import to_ipc
 from runtapd.history.table import STEP
 from runtapd.reads.samples import DEFAULT_SAMPLES, Sample, SampleQuery
-from runtapd.services import convert
+from runtapd.services import convert, history_messages
 from runtapd.services.typed_columns import column_batch
 from runtapd.upstream.accounts import Account
 
@@ -20,9 +20,7 @@ def query_of(request: pb.SampleHistoryRequest, account: Account) -> SampleQuery:
     """Reads a request; raises InvalidRequest that names the field."""
     if request.samples < 0:
         raise InvalidRequest("samples must not be negative", field="samples")
-    for name, kind in (("join", pb.HistoryJoin), ("stream", pb.HistoryStream), ("format", pb.HistoryFormat)):
-        if getattr(request, name) not in kind.values():
-            raise InvalidRequest(f"{name} is none of those that this daemon knows", field=name)
+    history_messages.check_choices(request, ("join", "stream", "format"))
     return SampleQuery(
         path=convert.path_of_run(request.path, request.defaults, account),
         keys=tuple(dict.fromkeys(request.keys)),

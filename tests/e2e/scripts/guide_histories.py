@@ -94,4 +94,10 @@ told["x_axis"] = attempt(lambda: frame(run.history(keys=["val/acc"], x_axis="los
 run = api.run(f"{path}/{runs['long']}")
 told["sampled"] = attempt(lambda: run.history(samples=100, pandas=False))
 
+chosen = {"name": {"$in": [runs[name] for name in ("plain", "late", "none")]}}
+several = api.runs(path, filters=chosen, order="+created_at")
+told["histories"] = attempt(lambda: frame(several.histories(samples=5000, format="pandas")))
+told["histories, one"] = attempt(lambda: several.histories(samples=5000, keys=["accuracy"]))
+told["histories, rows"] = attempt(lambda: api.runs(path, order="+created_at").histories(samples=5000))
+
 print(json.dumps(told, sort_keys=True))

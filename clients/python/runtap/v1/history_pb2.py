@@ -22,11 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from runtap.v1 import common_pb2 as runtap_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17runtap/v1/history.proto\x12\truntap.v1\x1a google/protobuf/field_mask.proto\x1a\x16runtap/v1/common.proto\"\x8b\x03\n\x12ReadHistoryRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x17.runtap.v1.PathDefaults\x12\x0c\n\x04keys\x18\x03 \x03(\t\x12$\n\x04join\x18\x04 \x01(\x0e\x32\x16.runtap.v1.HistoryJoin\x12(\n\x06stream\x18\x05 \x01(\x0e\x32\x18.runtap.v1.HistoryStream\x12\x15\n\x08min_step\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08max_step\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x11\n\tlast_rows\x18\x08 \x01(\x03\x12(\n\x06\x66ormat\x18\t \x01(\x0e\x32\x18.runtap.v1.HistoryFormat\x12\x1a\n\x12upstream_page_size\x18\n \x01(\x05\x12\x14\n\x0cresume_token\x18\x0b \x01(\t\x12\'\n\x07options\x18\x0c \x01(\x0b\x32\x16.runtap.v1.ReadOptionsB\x0b\n\t_min_stepB\x0b\n\t_max_step\"\xa6\x02\n\x13ReadHistoryResponse\x12\x13\n\tarrow_ipc\x18\x01 \x01(\x0cH\x00\x12)\n\x07\x63olumns\x18\x02 \x01(\x0b\x32\x16.runtap.v1.ColumnBatchH\x00\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\x11\n\trow_group\x18\x04 \x01(\x03\x12\x15\n\rrow_group_end\x18\x05 \x01(\x08\x12\x14\n\x0cresume_token\x18\x06 \x01(\t\x12%\n\x08progress\x18\x07 \x01(\x0b\x32\x13.runtap.v1.Progress\x12\r\n\x05\x65xact\x18\x08 \x01(\x08\x12\x14\n\x0cunknown_keys\x18\t \x03(\t\x12\'\n\tfreshness\x18\n \x01(\x0b\x32\x14.runtap.v1.FreshnessB\x07\n\x05\x62\x61tch\"D\n\x0b\x43olumnBatch\x12\x11\n\trow_count\x18\x01 \x01(\x03\x12\"\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x11.runtap.v1.Column\"\x92\x02\n\x06\x43olumn\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07present\x18\x02 \x01(\x0c\x12\x0c\n\x04null\x18\x03 \x01(\x0c\x12*\n\x07\x64oubles\x18\x04 \x01(\x0b\x32\x17.runtap.v1.DoubleValuesH\x00\x12(\n\x06int64s\x18\x05 \x01(\x0b\x32\x16.runtap.v1.Int64ValuesH\x00\x12&\n\x05\x62ools\x18\x06 \x01(\x0b\x32\x15.runtap.v1.BoolValuesH\x00\x12*\n\x07strings\x18\x07 \x01(\x0b\x32\x17.runtap.v1.StringValuesH\x00\x12(\n\x05jsons\x18\x08 \x01(\x0b\x32\x17.runtap.v1.StringValuesH\x00\x42\x08\n\x06values\"\x1e\n\x0c\x44oubleValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\x1d\n\x0bInt64Values\x12\x0e\n\x06values\x18\x01 \x03(\x03\"\x1c\n\nBoolValues\x12\x0e\n\x06values\x18\x01 \x03(\x08\"\x1e\n\x0cStringValues\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xa1\x02\n\x14SampleHistoryRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x17.runtap.v1.PathDefaults\x12\x0c\n\x04keys\x18\x03 \x03(\t\x12\x0f\n\x07samples\x18\x04 \x01(\x05\x12\x0e\n\x06x_axis\x18\x05 \x01(\t\x12$\n\x04join\x18\x06 \x01(\x0e\x32\x16.runtap.v1.HistoryJoin\x12(\n\x06stream\x18\x07 \x01(\x0e\x32\x18.runtap.v1.HistoryStream\x12(\n\x06\x66ormat\x18\x08 \x01(\x0e\x32\x18.runtap.v1.HistoryFormat\x12\'\n\x07options\x18\t \x01(\x0b\x32\x16.runtap.v1.ReadOptions\"\xae\x02\n\x15SampleHistoryResponse\x12\x13\n\tarrow_ipc\x18\x01 \x01(\x0cH\x00\x12)\n\x07\x63olumns\x18\x02 \x01(\x0b\x32\x16.runtap.v1.ColumnBatchH\x00\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x17\n\ntotal_rows\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x14\n\x0cunknown_keys\x18\x06 \x03(\t\x12\'\n\tfreshness\x18\x07 \x01(\x0b\x32\x14.runtap.v1.Freshness\x12\x16\n\x0eserver_sampled\x18\x08 \x01(\x08\x12\x1a\n\x12rows_with_all_keys\x18\t \x01(\x03\x12\x14\n\x0cmore_columns\x18\n \x01(\x08\x42\x07\n\x05\x62\x61tchB\r\n\x0b_total_rows\"\xbd\x02\n\x14ReadHistoriesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12)\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x17.runtap.v1.PathDefaults\x12\x13\n\x0b\x66ilter_json\x18\x03 \x01(\t\x12\r\n\x05paths\x18\x04 \x03(\t\x12\x0c\n\x04keys\x18\x05 \x03(\t\x12$\n\x04join\x18\x06 \x01(\x0e\x32\x16.runtap.v1.HistoryJoin\x12\x0f\n\x07samples\x18\x07 \x01(\x05\x12(\n\x06\x66ormat\x18\x08 \x01(\x0e\x32\x18.runtap.v1.HistoryFormat\x12-\n\tread_mask\x18\t \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\'\n\x07options\x18\n \x01(\x0b\x32\x16.runtap.v1.ReadOptions\"\x9f\x01\n\x15ReadHistoriesResponse\x12\x10\n\x08run_path\x18\x01 \x01(\t\x12,\n\x04rows\x18\x02 \x01(\x0b\x32\x1e.runtap.v1.ReadHistoryResponse\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x14.runtap.v1.ItemError\x12!\n\x04runs\x18\x04 \x01(\x0b\x32\x13.runtap.v1.Progress\"\xa0\x01\n\x15GetHistoryKeysRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x17.runtap.v1.PathDefaults\x12\'\n\x07options\x18\x03 \x01(\x0b\x32\x16.runtap.v1.ReadOptions\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xf1\x01\n\x16GetHistoryKeysResponse\x12#\n\x04keys\x18\x01 \x03(\x0b\x32\x15.runtap.v1.HistoryKey\x12\x16\n\tlast_step\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\'\n\tfreshness\x18\x03 \x01(\x0b\x32\x14.runtap.v1.Freshness\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\x12\x12\n\ntotal_size\x18\x05 \x01(\x03\x12\x1f\n\x12history_line_count\x18\x06 \x01(\x03H\x01\x88\x01\x01\x42\x0c\n\n_last_stepB\x15\n\x13_history_line_count\"\x88\x01\n\nHistoryKey\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x0btype_counts\x18\x02 \x03(\x0b\x32%.runtap.v1.HistoryKey.TypeCountsEntry\x1a\x31\n\x0fTypeCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xa9\x01\n\x12TailHistoryRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x17.runtap.v1.PathDefaults\x12\x0c\n\x04keys\x18\x03 \x03(\t\x12\x15\n\x08min_step\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12(\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x18.runtap.v1.HistoryFormatB\x0b\n\t_min_step\"V\n\x13TailHistoryResponse\x12,\n\x04rows\x18\x01 \x01(\x0b\x32\x1e.runtap.v1.ReadHistoryResponse\x12\x11\n\trun_state\x18\x02 \x01(\t*f\n\rHistoryStream\x12\x1e\n\x1aHISTORY_STREAM_UNSPECIFIED\x10\x00\x12\x1a\n\x16HISTORY_STREAM_METRICS\x10\x01\x12\x19\n\x15HISTORY_STREAM_SYSTEM\x10\x02*[\n\x0bHistoryJoin\x12\x1c\n\x18HISTORY_JOIN_UNSPECIFIED\x10\x00\x12\x16\n\x12HISTORY_JOIN_OUTER\x10\x01\x12\x16\n\x12HISTORY_JOIN_INNER\x10\x02*e\n\rHistoryFormat\x12\x1e\n\x1aHISTORY_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n\x14HISTORY_FORMAT_ARROW\x10\x01\x12\x1a\n\x16HISTORY_FORMAT_COLUMNS\x10\x02\x32\xb3\x03\n\x0eHistoryService\x12N\n\x0bReadHistory\x12\x1d.runtap.v1.ReadHistoryRequest\x1a\x1e.runtap.v1.ReadHistoryResponse0\x01\x12T\n\rSampleHistory\x12\x1f.runtap.v1.SampleHistoryRequest\x1a .runtap.v1.SampleHistoryResponse0\x01\x12T\n\rReadHistories\x12\x1f.runtap.v1.ReadHistoriesRequest\x1a .runtap.v1.ReadHistoriesResponse0\x01\x12U\n\x0eGetHistoryKeys\x12 .runtap.v1.GetHistoryKeysRequest\x1a!.runtap.v1.GetHistoryKeysResponse\x12N\n\x0bTailHistory\x12\x1d.runtap.v1.TailHistoryRequest\x1a\x1e.runtap.v1.TailHistoryResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17runtap/v1/history.proto\x12\truntap.v1\x1a\x16runtap/v1/common.proto\"\x8b\x03\n\x12ReadHistoryRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x17.runtap.v1.PathDefaults\x12\x0c\n\x04keys\x18\x03 \x03(\t\x12$\n\x04join\x18\x04 \x01(\x0e\x32\x16.runtap.v1.HistoryJoin\x12(\n\x06stream\x18\x05 \x01(\x0e\x32\x18.runtap.v1.HistoryStream\x12\x15\n\x08min_step\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08max_step\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x11\n\tlast_rows\x18\x08 \x01(\x03\x12(\n\x06\x66ormat\x18\t \x01(\x0e\x32\x18.runtap.v1.HistoryFormat\x12\x1a\n\x12upstream_page_size\x18\n \x01(\x05\x12\x14\n\x0cresume_token\x18\x0b \x01(\t\x12\'\n\x07options\x18\x0c \x01(\x0b\x32\x16.runtap.v1.ReadOptionsB\x0b\n\t_min_stepB\x0b\n\t_max_step\"\xa6\x02\n\x13ReadHistoryResponse\x12\x13\n\tarrow_ipc\x18\x01 \x01(\x0cH\x00\x12)\n\x07\x63olumns\x18\x02 \x01(\x0b\x32\x16.runtap.v1.ColumnBatchH\x00\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\x11\n\trow_group\x18\x04 \x01(\x03\x12\x15\n\rrow_group_end\x18\x05 \x01(\x08\x12\x14\n\x0cresume_token\x18\x06 \x01(\t\x12%\n\x08progress\x18\x07 \x01(\x0b\x32\x13.runtap.v1.Progress\x12\r\n\x05\x65xact\x18\x08 \x01(\x08\x12\x14\n\x0cunknown_keys\x18\t \x03(\t\x12\'\n\tfreshness\x18\n \x01(\x0b\x32\x14.runtap.v1.FreshnessB\x07\n\x05\x62\x61tch\"D\n\x0b\x43olumnBatch\x12\x11\n\trow_count\x18\x01 \x01(\x03\x12\"\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x11.runtap.v1.Column\"\x92\x02\n\x06\x43olumn\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07present\x18\x02 \x01(\x0c\x12\x0c\n\x04null\x18\x03 \x01(\x0c\x12*\n\x07\x64oubles\x18\x04 \x01(\x0b\x32\x17.runtap.v1.DoubleValuesH\x00\x12(\n\x06int64s\x18\x05 \x01(\x0b\x32\x16.runtap.v1.Int64ValuesH\x00\x12&\n\x05\x62ools\x18\x06 \x01(\x0b\x32\x15.runtap.v1.BoolValuesH\x00\x12*\n\x07strings\x18\x07 \x01(\x0b\x32\x17.runtap.v1.StringValuesH\x00\x12(\n\x05jsons\x18\x08 \x01(\x0b\x32\x17.runtap.v1.StringValuesH\x00\x42\x08\n\x06values\"\x1e\n\x0c\x44oubleValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\x1d\n\x0bInt64Values\x12\x0e\n\x06values\x18\x01 \x03(\x03\"\x1c\n\nBoolValues\x12\x0e\n\x06values\x18\x01 \x03(\x08\"\x1e\n\x0cStringValues\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xa1\x02\n\x14SampleHistoryRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x17.runtap.v1.PathDefaults\x12\x0c\n\x04keys\x18\x03 \x03(\t\x12\x0f\n\x07samples\x18\x04 \x01(\x05\x12\x0e\n\x06x_axis\x18\x05 \x01(\t\x12$\n\x04join\x18\x06 \x01(\x0e\x32\x16.runtap.v1.HistoryJoin\x12(\n\x06stream\x18\x07 \x01(\x0e\x32\x18.runtap.v1.HistoryStream\x12(\n\x06\x66ormat\x18\x08 \x01(\x0e\x32\x18.runtap.v1.HistoryFormat\x12\'\n\x07options\x18\t \x01(\x0b\x32\x16.runtap.v1.ReadOptions\"\xae\x02\n\x15SampleHistoryResponse\x12\x13\n\tarrow_ipc\x18\x01 \x01(\x0cH\x00\x12)\n\x07\x63olumns\x18\x02 \x01(\x0b\x32\x16.runtap.v1.ColumnBatchH\x00\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x17\n\ntotal_rows\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x14\n\x0cunknown_keys\x18\x06 \x03(\t\x12\'\n\tfreshness\x18\x07 \x01(\x0b\x32\x14.runtap.v1.Freshness\x12\x16\n\x0eserver_sampled\x18\x08 \x01(\x08\x12\x1a\n\x12rows_with_all_keys\x18\t \x01(\x03\x12\x14\n\x0cmore_columns\x18\n \x01(\x08\x42\x07\n\x05\x62\x61tchB\r\n\x0b_total_rows\"\x9e\x02\n\x14ReadHistoriesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12)\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x17.runtap.v1.PathDefaults\x12\x13\n\x0b\x66ilter_json\x18\x03 \x01(\t\x12\r\n\x05paths\x18\x04 \x03(\t\x12\x0c\n\x04keys\x18\x05 \x03(\t\x12$\n\x04join\x18\x06 \x01(\x0e\x32\x16.runtap.v1.HistoryJoin\x12\x0f\n\x07samples\x18\x07 \x01(\x05\x12(\n\x06\x66ormat\x18\x08 \x01(\x0e\x32\x18.runtap.v1.HistoryFormat\x12\'\n\x07options\x18\t \x01(\x0b\x32\x16.runtap.v1.ReadOptions\x12\x0e\n\x06x_axis\x18\n \x01(\t\"\xcb\x01\n\x15ReadHistoriesResponse\x12\x10\n\x08run_path\x18\x01 \x01(\t\x12,\n\x04rows\x18\x02 \x01(\x0b\x32\x1e.runtap.v1.ReadHistoryResponse\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x14.runtap.v1.ItemError\x12!\n\x04runs\x18\x04 \x01(\x0b\x32\x13.runtap.v1.Progress\x12\x0f\n\x07run_end\x18\x05 \x01(\x08\x12\x19\n\x11incomplete_reason\x18\x06 \x01(\t\"\xa0\x01\n\x15GetHistoryKeysRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x17.runtap.v1.PathDefaults\x12\'\n\x07options\x18\x03 \x01(\x0b\x32\x16.runtap.v1.ReadOptions\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xf1\x01\n\x16GetHistoryKeysResponse\x12#\n\x04keys\x18\x01 \x03(\x0b\x32\x15.runtap.v1.HistoryKey\x12\x16\n\tlast_step\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\'\n\tfreshness\x18\x03 \x01(\x0b\x32\x14.runtap.v1.Freshness\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\x12\x12\n\ntotal_size\x18\x05 \x01(\x03\x12\x1f\n\x12history_line_count\x18\x06 \x01(\x03H\x01\x88\x01\x01\x42\x0c\n\n_last_stepB\x15\n\x13_history_line_count\"\x88\x01\n\nHistoryKey\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x0btype_counts\x18\x02 \x03(\x0b\x32%.runtap.v1.HistoryKey.TypeCountsEntry\x1a\x31\n\x0fTypeCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xa9\x01\n\x12TailHistoryRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32\x17.runtap.v1.PathDefaults\x12\x0c\n\x04keys\x18\x03 \x03(\t\x12\x15\n\x08min_step\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12(\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x18.runtap.v1.HistoryFormatB\x0b\n\t_min_step\"V\n\x13TailHistoryResponse\x12,\n\x04rows\x18\x01 \x01(\x0b\x32\x1e.runtap.v1.ReadHistoryResponse\x12\x11\n\trun_state\x18\x02 \x01(\t*f\n\rHistoryStream\x12\x1e\n\x1aHISTORY_STREAM_UNSPECIFIED\x10\x00\x12\x1a\n\x16HISTORY_STREAM_METRICS\x10\x01\x12\x19\n\x15HISTORY_STREAM_SYSTEM\x10\x02*[\n\x0bHistoryJoin\x12\x1c\n\x18HISTORY_JOIN_UNSPECIFIED\x10\x00\x12\x16\n\x12HISTORY_JOIN_OUTER\x10\x01\x12\x16\n\x12HISTORY_JOIN_INNER\x10\x02*e\n\rHistoryFormat\x12\x1e\n\x1aHISTORY_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n\x14HISTORY_FORMAT_ARROW\x10\x01\x12\x1a\n\x16HISTORY_FORMAT_COLUMNS\x10\x02\x32\xb3\x03\n\x0eHistoryService\x12N\n\x0bReadHistory\x12\x1d.runtap.v1.ReadHistoryRequest\x1a\x1e.runtap.v1.ReadHistoryResponse0\x01\x12T\n\rSampleHistory\x12\x1f.runtap.v1.SampleHistoryRequest\x1a .runtap.v1.SampleHistoryResponse0\x01\x12T\n\rReadHistories\x12\x1f.runtap.v1.ReadHistoriesRequest\x1a .runtap.v1.ReadHistoriesResponse0\x01\x12U\n\x0eGetHistoryKeys\x12 .runtap.v1.GetHistoryKeysRequest\x1a!.runtap.v1.GetHistoryKeysResponse\x12N\n\x0bTailHistory\x12\x1d.runtap.v1.TailHistoryRequest\x1a\x1e.runtap.v1.TailHistoryResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,48 +34,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HISTORYKEY_TYPECOUNTSENTRY']._loaded_options = None
   _globals['_HISTORYKEY_TYPECOUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_HISTORYSTREAM']._serialized_start=3148
-  _globals['_HISTORYSTREAM']._serialized_end=3250
-  _globals['_HISTORYJOIN']._serialized_start=3252
-  _globals['_HISTORYJOIN']._serialized_end=3343
-  _globals['_HISTORYFORMAT']._serialized_start=3345
-  _globals['_HISTORYFORMAT']._serialized_end=3446
-  _globals['_READHISTORYREQUEST']._serialized_start=97
-  _globals['_READHISTORYREQUEST']._serialized_end=492
-  _globals['_READHISTORYRESPONSE']._serialized_start=495
-  _globals['_READHISTORYRESPONSE']._serialized_end=789
-  _globals['_COLUMNBATCH']._serialized_start=791
-  _globals['_COLUMNBATCH']._serialized_end=859
-  _globals['_COLUMN']._serialized_start=862
-  _globals['_COLUMN']._serialized_end=1136
-  _globals['_DOUBLEVALUES']._serialized_start=1138
-  _globals['_DOUBLEVALUES']._serialized_end=1168
-  _globals['_INT64VALUES']._serialized_start=1170
-  _globals['_INT64VALUES']._serialized_end=1199
-  _globals['_BOOLVALUES']._serialized_start=1201
-  _globals['_BOOLVALUES']._serialized_end=1229
-  _globals['_STRINGVALUES']._serialized_start=1231
-  _globals['_STRINGVALUES']._serialized_end=1261
-  _globals['_SAMPLEHISTORYREQUEST']._serialized_start=1264
-  _globals['_SAMPLEHISTORYREQUEST']._serialized_end=1553
-  _globals['_SAMPLEHISTORYRESPONSE']._serialized_start=1556
-  _globals['_SAMPLEHISTORYRESPONSE']._serialized_end=1858
-  _globals['_READHISTORIESREQUEST']._serialized_start=1861
-  _globals['_READHISTORIESREQUEST']._serialized_end=2178
-  _globals['_READHISTORIESRESPONSE']._serialized_start=2181
-  _globals['_READHISTORIESRESPONSE']._serialized_end=2340
-  _globals['_GETHISTORYKEYSREQUEST']._serialized_start=2343
-  _globals['_GETHISTORYKEYSREQUEST']._serialized_end=2503
-  _globals['_GETHISTORYKEYSRESPONSE']._serialized_start=2506
-  _globals['_GETHISTORYKEYSRESPONSE']._serialized_end=2747
-  _globals['_HISTORYKEY']._serialized_start=2750
-  _globals['_HISTORYKEY']._serialized_end=2886
-  _globals['_HISTORYKEY_TYPECOUNTSENTRY']._serialized_start=2837
-  _globals['_HISTORYKEY_TYPECOUNTSENTRY']._serialized_end=2886
-  _globals['_TAILHISTORYREQUEST']._serialized_start=2889
-  _globals['_TAILHISTORYREQUEST']._serialized_end=3058
-  _globals['_TAILHISTORYRESPONSE']._serialized_start=3060
-  _globals['_TAILHISTORYRESPONSE']._serialized_end=3146
-  _globals['_HISTORYSERVICE']._serialized_start=3449
-  _globals['_HISTORYSERVICE']._serialized_end=3884
+  _globals['_HISTORYSTREAM']._serialized_start=3127
+  _globals['_HISTORYSTREAM']._serialized_end=3229
+  _globals['_HISTORYJOIN']._serialized_start=3231
+  _globals['_HISTORYJOIN']._serialized_end=3322
+  _globals['_HISTORYFORMAT']._serialized_start=3324
+  _globals['_HISTORYFORMAT']._serialized_end=3425
+  _globals['_READHISTORYREQUEST']._serialized_start=63
+  _globals['_READHISTORYREQUEST']._serialized_end=458
+  _globals['_READHISTORYRESPONSE']._serialized_start=461
+  _globals['_READHISTORYRESPONSE']._serialized_end=755
+  _globals['_COLUMNBATCH']._serialized_start=757
+  _globals['_COLUMNBATCH']._serialized_end=825
+  _globals['_COLUMN']._serialized_start=828
+  _globals['_COLUMN']._serialized_end=1102
+  _globals['_DOUBLEVALUES']._serialized_start=1104
+  _globals['_DOUBLEVALUES']._serialized_end=1134
+  _globals['_INT64VALUES']._serialized_start=1136
+  _globals['_INT64VALUES']._serialized_end=1165
+  _globals['_BOOLVALUES']._serialized_start=1167
+  _globals['_BOOLVALUES']._serialized_end=1195
+  _globals['_STRINGVALUES']._serialized_start=1197
+  _globals['_STRINGVALUES']._serialized_end=1227
+  _globals['_SAMPLEHISTORYREQUEST']._serialized_start=1230
+  _globals['_SAMPLEHISTORYREQUEST']._serialized_end=1519
+  _globals['_SAMPLEHISTORYRESPONSE']._serialized_start=1522
+  _globals['_SAMPLEHISTORYRESPONSE']._serialized_end=1824
+  _globals['_READHISTORIESREQUEST']._serialized_start=1827
+  _globals['_READHISTORIESREQUEST']._serialized_end=2113
+  _globals['_READHISTORIESRESPONSE']._serialized_start=2116
+  _globals['_READHISTORIESRESPONSE']._serialized_end=2319
+  _globals['_GETHISTORYKEYSREQUEST']._serialized_start=2322
+  _globals['_GETHISTORYKEYSREQUEST']._serialized_end=2482
+  _globals['_GETHISTORYKEYSRESPONSE']._serialized_start=2485
+  _globals['_GETHISTORYKEYSRESPONSE']._serialized_end=2726
+  _globals['_HISTORYKEY']._serialized_start=2729
+  _globals['_HISTORYKEY']._serialized_end=2865
+  _globals['_HISTORYKEY_TYPECOUNTSENTRY']._serialized_start=2816
+  _globals['_HISTORYKEY_TYPECOUNTSENTRY']._serialized_end=2865
+  _globals['_TAILHISTORYREQUEST']._serialized_start=2868
+  _globals['_TAILHISTORYREQUEST']._serialized_end=3037
+  _globals['_TAILHISTORYRESPONSE']._serialized_start=3039
+  _globals['_TAILHISTORYRESPONSE']._serialized_end=3125
+  _globals['_HISTORYSERVICE']._serialized_start=3428
+  _globals['_HISTORYSERVICE']._serialized_end=3863
 # @@protoc_insertion_point(module_scope)

@@ -5,7 +5,6 @@ Histories: the rows a run logged, as columns."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
-from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -585,7 +584,7 @@ Global___SampleHistoryResponse: _TypeAlias = SampleHistoryResponse  # noqa: Y015
 
 @_typing.final
 class ReadHistoriesRequest(_message.Message):
-    """Asks for the rows of many runs."""
+    """Asks for the rows of many runs, given by `paths`, or by `project` and `filter_json`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -597,33 +596,31 @@ class ReadHistoriesRequest(_message.Message):
     JOIN_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
-    READ_MASK_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    X_AXIS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
-    """The project, as in RunService.ListRuns, for `filter_json`."""
+    """The project, as in RunService.ListRuns, whose runs `filter_json` chooses."""
     filter_json: _builtins.str
-    """Chooses the runs; or give `paths`."""
+    """Chooses the runs, as in RunService.ListRuns; empty: all of `project`."""
     join: Global___HistoryJoin.ValueType
-    """As in ReadHistory."""
+    """As in ReadHistory; with `samples`, as in SampleHistory."""
     samples: _builtins.int
-    """About how many rows of each run; 0: all."""
+    """Most rows of each run, chosen as by SampleHistory; 0: all."""
     format: Global___HistoryFormat.ValueType
     """As in ReadHistory."""
+    x_axis: _builtins.str
+    """As in SampleHistory; only with `samples`."""
     @_builtins.property
     def defaults(self) -> _common_pb2.PathDefaults:
         """Completes paths."""
 
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The runs; or give `filter_json`."""
+        """The runs, in any form, at most 1000; one that is named twice comes once."""
 
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """As in ReadHistory."""
-
-    @_builtins.property
-    def read_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields of Run to send beside the rows; absent: identity only."""
+        """As in ReadHistory; with `samples`, as in SampleHistory."""
 
     @_builtins.property
     def options(self) -> _common_pb2.ReadOptions:
@@ -640,12 +637,12 @@ class ReadHistoriesRequest(_message.Message):
         join: Global___HistoryJoin.ValueType = ...,
         samples: _builtins.int = ...,
         format: Global___HistoryFormat.ValueType = ...,
-        read_mask: _field_mask_pb2.FieldMask | None = ...,
         options: _common_pb2.ReadOptions | None = ...,
+        x_axis: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "options", b"options", "read_mask", b"read_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "filter_json", b"filter_json", "format", b"format", "join", b"join", "keys", b"keys", "options", b"options", "paths", b"paths", "project", b"project", "read_mask", b"read_mask", "samples", b"samples"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "filter_json", b"filter_json", "format", b"format", "join", b"join", "keys", b"keys", "options", b"options", "paths", b"paths", "project", b"project", "samples", b"samples", "x_axis", b"x_axis"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -653,7 +650,7 @@ Global___ReadHistoriesRequest: _TypeAlias = ReadHistoriesRequest  # noqa: Y015
 
 @_typing.final
 class ReadHistoriesResponse(_message.Message):
-    """Some rows of one run."""
+    """Some rows of one run, or why they cannot be read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -661,19 +658,29 @@ class ReadHistoriesResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     RUNS_FIELD_NUMBER: _builtins.int
+    RUN_END_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_REASON_FIELD_NUMBER: _builtins.int
     run_path: _builtins.str
-    """The run, as entity/project/run_id."""
+    """The run, as entity/project/run_id; empty in a message that only has `incomplete_reason`."""
+    run_end: _builtins.bool
+    """True in the last message of this run, be it rows or an error."""
+    incomplete_reason: _builtins.str
+    """Why runs that match may be missing, as in RunService.ListRuns; in the last message of the stream."""
     @_builtins.property
     def rows(self) -> Global___ReadHistoryResponse:
-        """The rows, as ReadHistory would send them."""
+        """The rows, as ReadHistory would send them, but without a resume token; `exact` is false for a sample. The last
+        message of a run has no rows and no batch.
+        """
 
     @_builtins.property
     def error(self) -> _common_pb2.ItemError:
-        """Why this run could not be read."""
+        """Why this run could not be read; rows of it that came before are not all there are. `item` is the run as it was asked
+        for.
+        """
 
     @_builtins.property
     def runs(self) -> _common_pb2.Progress:
-        """Runs done, and how many there will be."""
+        """Runs done, this one included with its last message, and how many there will be as far as known."""
 
     def __init__(
         self,
@@ -682,10 +689,12 @@ class ReadHistoriesResponse(_message.Message):
         rows: Global___ReadHistoryResponse | None = ...,
         error: _common_pb2.ItemError | None = ...,
         runs: _common_pb2.Progress | None = ...,
+        run_end: _builtins.bool = ...,
+        incomplete_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "rows", b"rows", "runs", b"runs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "rows", b"rows", "run_path", b"run_path", "runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "incomplete_reason", b"incomplete_reason", "rows", b"rows", "run_end", b"run_end", "run_path", b"run_path", "runs", b"runs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -88,7 +88,9 @@ class HistoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReadHistories(self, request, context):
-        """Streams the rows of many runs, runs arriving as they are ready. Unstable: not implemented yet.
+        """Streams the rows of many runs: each run whole, its messages together, runs in the order in which they are ready. A
+        run that cannot be read is an error of its own. When the stream breaks, the runs whose `run_end` has not arrived are
+        to be asked for again, by `paths`; rows of theirs that have arrived are to be dropped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,10 @@ class HistoryServiceStub:
     row has all its cells. Streamed, because samples may be large: usually one message.
     """
     ReadHistories: _grpc.UnaryStreamMultiCallable[_history_pb2.ReadHistoriesRequest, _history_pb2.ReadHistoriesResponse]
-    """Streams the rows of many runs, runs arriving as they are ready. Unstable: not implemented yet."""
+    """Streams the rows of many runs: each run whole, its messages together, runs in the order in which they are ready. A
+    run that cannot be read is an error of its own. When the stream breaks, the runs whose `run_end` has not arrived are
+    to be asked for again, by `paths`; rows of theirs that have arrived are to be dropped.
+    """
     GetHistoryKeys: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetHistoryKeysRequest, _history_pb2.GetHistoryKeysResponse]
     """Lists the keys a run logged, as its server counts them, without reading any row."""
     TailHistory: _grpc.UnaryStreamMultiCallable[_history_pb2.TailHistoryRequest, _history_pb2.TailHistoryResponse]
@@ -70,7 +73,10 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     row has all its cells. Streamed, because samples may be large: usually one message.
     """
     ReadHistories: _aio.UnaryStreamMultiCallable[_history_pb2.ReadHistoriesRequest, _history_pb2.ReadHistoriesResponse]  # type: ignore[assignment]
-    """Streams the rows of many runs, runs arriving as they are ready. Unstable: not implemented yet."""
+    """Streams the rows of many runs: each run whole, its messages together, runs in the order in which they are ready. A
+    run that cannot be read is an error of its own. When the stream breaks, the runs whose `run_end` has not arrived are
+    to be asked for again, by `paths`; rows of theirs that have arrived are to be dropped.
+    """
     GetHistoryKeys: _aio.UnaryUnaryMultiCallable[_history_pb2.GetHistoryKeysRequest, _history_pb2.GetHistoryKeysResponse]  # type: ignore[assignment]
     """Lists the keys a run logged, as its server counts them, without reading any row."""
     TailHistory: _aio.UnaryStreamMultiCallable[_history_pb2.TailHistoryRequest, _history_pb2.TailHistoryResponse]  # type: ignore[assignment]
@@ -109,7 +115,10 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _history_pb2.ReadHistoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_history_pb2.ReadHistoriesResponse], _abc.AsyncIterator[_history_pb2.ReadHistoriesResponse]]:
-        """Streams the rows of many runs, runs arriving as they are ready. Unstable: not implemented yet."""
+        """Streams the rows of many runs: each run whole, its messages together, runs in the order in which they are ready. A
+        run that cannot be read is an error of its own. When the stream breaks, the runs whose `run_end` has not arrived are
+        to be asked for again, by `paths`; rows of theirs that have arrived are to be dropped.
+        """
 
     @_abc_1.abstractmethod
     def GetHistoryKeys(
