@@ -136,7 +136,14 @@ class HistoryReads:
         direct = None
         if not wishes.cache_only and resume is None:
             direct = Direct(
-                part, query.path, standing.told, query.range, query.page_rows, waits, self._fresh()
+                part,
+                query.path,
+                standing.told,
+                query.range,
+                query.page_rows,
+                waits,
+                self._fresh(),
+                standing.storage_id,
             )
         return Reading(query, standing.told, supply, resume, direct)
 
@@ -168,7 +175,7 @@ class HistoryReads:
                 query.page_rows,
                 waits,
                 self._fresh(),
-                shown.record.storage_id,
+                storage_id,
             )
         anew = wishes.no_cache and resume is None
         if kept is not None and not anew and growth.need(kept, told) is Need.NOTHING:

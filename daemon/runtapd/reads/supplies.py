@@ -12,7 +12,7 @@ from runtapd import faults
 from runtapd.history import fetch
 from runtapd.history.choose import Choice
 from runtapd.history.growth import Told
-from runtapd.history.kept import Kept
+from runtapd.history.kept import Kept, needed
 from runtapd.history.table import NONE, Rows, joined
 from runtapd.model.freshness import Freshness
 from runtapd.model.paths import RunPath
@@ -325,7 +325,7 @@ class FromStore:
             assert self.kept is not None
             if at >= self.kept.rows:
                 return
-            rows = await stored_rows(self.part, self.path, self.kept, at, keys=self.keys, waits=self.waits)
+            rows = await self._rows_from(self.kept, at)
             rows = rows.slice(0, self.kept.rows - at)  # what lies behind is not known to be right yet
             before = rows.between(None, self.range.min_step) if self.range.min_step else NONE
             within = rows.between(self.range.min_step, self.range.max_step)
@@ -334,6 +334,11 @@ class FromStore:
             if before.length + within.length < rows.length:
                 return
             at += rows.length
+
+    async def _rows_from(self, kept: Kept, row: int) -> Rows:
+        if self._sync is not None and (held := self._sync.held(row)) is not None:
+            return held.only(needed(self.keys)) if self.keys else held
+        return await stored_rows(self.part, self.path, kept, row, keys=self.keys, waits=self.waits)
 
     async def _tail(self, choice: Choice) -> Rows:
         """Returns the last rows of a range, looking back farther until there are enough."""

@@ -30,6 +30,8 @@ from runtapd.upstream.api import Wait, Waits
 T = TypeVar("T")
 WORTH_EXPORTS = 5_000
 """A history of fewer rows comes in a few pages; asking whether it was exported would only be one request more."""
+HELD_BYTES = 64 * 2**20
+"""So much of an export stays in memory until it is stored: its readers need not wait for the disk."""
 log = logging.getLogger(__name__)
 
 
@@ -47,13 +49,21 @@ class Sync:
     """Whether what is stored does not count."""
     kept: Kept | None = None
     """What readers may read; None while that is not known yet."""
+    shown: bool = False
+    """Whether readers may read all there is; what is left to do is keeping it."""
     task: asyncio.Task[None] = field(init=False)
+    _holds: bool = False
+    _held: list[tuple[int, Rows]] = field(default_factory=list)
+    """Rows that are not stored yet, with the number of the first ones."""
+    _held_bytes: int = 0
     _readers: list[Waits] = field(default_factory=list)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begin(self) -> None:
         """Starts, on the loop."""
         self.task = asyncio.create_task(self._run())
+        # Looked at here, so that nobody complains about what went wrong when all readers have left.
+        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         self.task.add_done_callback(lambda _: self._tell())
 
     def join(self, waits: Waits) -> None:
@@ -67,9 +77,9 @@ class Sync:
 
     async def more_than(self, rows: int) -> Kept:
         """Waits until there are more rows than so many, or all are there. Raises what went wrong."""
-        while not self.task.done() and (self.kept is None or self.kept.rows <= rows):
+        while not self.task.done() and not (self.kept is not None and (self.shown or self.kept.rows > rows)):
             await self._news.wait()
-        if self.kept is None or self.kept.rows <= rows:
+        if self.kept is None or not (self.shown or self.kept.rows > rows):
             return await self.end()
         return self.kept
 
@@ -85,9 +95,24 @@ class Sync:
         self._news.set()
         self._news = asyncio.Event()
 
+    def held(self, row: int) -> Rows | None:
+        """Rows from that one on that are still in memory."""
+        for first, rows in self._held:
+            if first <= row < first + rows.length:
+                return rows.slice(row - first, rows.length)
+        return None
+
     def _show(self, kept: Kept) -> None:
         self.kept = kept
         self._tell()
+
+    async def _finish(self, kept: Kept, shortfall: int) -> None:
+        """Shows that these are all rows, and keeps them as such."""
+        mark = self._final(kept, shortfall)
+        self.shown = True
+        self._show(replace(kept, mark=mark))
+        await self._store_held(kept)
+        self._show(await self._append(kept, NONE, mark))
 
     def _waits(self) -> Wait:
         first, *rest = [waits() for waits in self._readers]
@@ -102,7 +127,7 @@ class Sync:
         kept = None if self.anew else await self._ask(lambda store: store.kept(self.storage_id))
         need = growth.need(kept, self.told)
         if kept is not None and await self._is_whole(kept, need):
-            self._show(await self._append(kept, NONE, self._final(kept, kept.mark.shortfall)))
+            await self._finish(kept, kept.mark.shortfall)
         elif kept is None or need is not Need.MORE or not await self._extended(kept):
             await self._all()
 
@@ -154,8 +179,7 @@ class Sync:
                 kept = await self._add(kept, page.between(next_step, None))
         if not checked or not growth.adds_up(kept, before, self.told):
             return False
-        shortfall = before.shortfall if before else 0
-        self._show(await self._append(kept, NONE, self._final(kept, shortfall)))
+        await self._finish(kept, before.shortfall if before else 0)
         return True
 
     async def _all(self) -> None:
@@ -165,22 +189,22 @@ class Sync:
             # What was exported may lack rows among others, so nobody reads it before it adds up.
             async for page in self._rest(kept):
                 kept = await self._add(kept, page)
-            if not growth.adds_up(kept, None, self.told):
-                kept = None
-        if kept is None:
-            kept = await self._begun()
+            if growth.adds_up(kept, None, self.told):
+                return await self._finish(kept, 0)
+        self._holds = False
+        self._held.clear()
+        kept = await self._begun()
+        self._show(kept)
+        async for page in self._rest(kept):
+            kept = await self._add(kept, page)
             self._show(kept)
-            async for page in self._rest(kept):
-                kept = await self._add(kept, page)
-                self._show(kept)
-        shortfall = max(0, (self.told.line_count or 0) - kept.rows)
-        self._show(await self._append(kept, NONE, self._final(kept, shortfall)))
+        await self._finish(kept, max(0, (self.told.line_count or 0) - kept.rows))
 
     async def _exported(self) -> Kept | None:
         """Stores the rows that the server has exported; None when that cannot be done, or is not worth asking."""
         if (self.told.line_count or 0) < WORTH_EXPORTS:
             return None
-        kept = None
+        kept, self._holds = None, True
         try:
             async with aclosing(exported(self.part.upstream, self.path, self._waits)) as portions:
                 async for rows in portions:
@@ -231,7 +255,20 @@ class Sync:
             return kept
         behind = max(kept.mark.next_step, int(rows.steps[-1]) + 1)
         mark = replace(kept.mark, next_step=behind, checked_at=0.0, settled=False)
-        return await self._append(kept, rows, mark)
+        if not self._holds:
+            return await self._append(kept, rows, mark)
+        self._held.append((kept.rows, rows))
+        self._held_bytes += sum(column.values.nbytes for column in rows.columns.values())
+        kept = replace(kept, rows=kept.rows + rows.length, mark=mark)
+        if self._held_bytes > HELD_BYTES:
+            await self._store_held(kept)
+        return kept
+
+    async def _store_held(self, kept: Kept) -> None:
+        for _, rows in self._held:
+            await self._append(kept, rows, replace(kept.mark, next_step=int(rows.steps[-1]) + 1))
+        self._holds = False
+        self._held.clear()
 
     def _final(self, kept: Kept, shortfall: int) -> Mark:
         next_step = kept.mark.next_step
@@ -297,12 +334,10 @@ class Syncs:
         return sync
 
     def leave(self, sync: Sync, waits: Waits) -> None:
-        """Lets a reader go. With the last one it ends, and whoever comes next starts anew."""
-        if not sync.leave(waits):
+        """Lets a reader go. With the last one fetching ends, and whoever comes next starts anew."""
+        if not sync.leave(waits) or sync.shown:
             return
         sync.task.cancel()
-        # Looked at here, so that nobody complains about what went wrong when all readers have left.
-        sync.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         key = (sync.part.account.account_id, sync.storage_id)
         if self._syncs.get(key) is sync:
             del self._syncs[key]
