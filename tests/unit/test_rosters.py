@@ -61,7 +61,7 @@ class Server:
     def shown(self, run_id: str) -> ShownRun:
         record = self.record(run_id)
         self.cached[record.path] = record
-        return ShownRun(record, Freshness(self.now, Source.UPSTREAM), {})
+        return ShownRun(record, Freshness(self.now, Source.MEMORY), {})
 
     def roster(self, count: int, wishes: Wishes | None = None) -> Roster:
         rosters = Rosters.__new__(Rosters)
