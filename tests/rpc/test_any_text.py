@@ -93,7 +93,7 @@ def test_any_text_as_a_path(seat: Seat, rpc: str, path: str) -> None:
 
 
 @settings(max_examples=150)
-@given(st.sampled_from(["ListRuns", "ListSweeps", "ExplainQuery"]), PATHS)
+@given(st.sampled_from(["ListRuns", "ListSweeps", "ExplainQuery", "ReadHistories"]), PATHS)
 def test_any_text_as_a_project(seat: Seat, rpc: str, path: str) -> None:
     survives(seat, rpc, project=path)
     survives(seat, "GetProject", path=path)
@@ -106,7 +106,7 @@ def test_any_text_as_an_order(seat: Seat, rpc: str, order: str) -> None:
 
 
 @settings(max_examples=400)
-@given(st.sampled_from(["ListRuns", "ExplainQuery"]), TREES | BROKEN | TEXTS)
+@given(st.sampled_from(["ListRuns", "ExplainQuery", "ReadHistories"]), TREES | BROKEN | TEXTS)
 def test_any_text_as_a_filter(seat: Seat, rpc: str, text: str) -> None:
     survives(seat, rpc, filter_json=text)
 
@@ -133,6 +133,8 @@ def test_any_text_as_a_token(seat: Seat, token: str) -> None:
 @given(st.lists(TEXTS, max_size=3), TEXTS)
 def test_any_text_as_keys_and_x_axis(seat: Seat, keys: list[str], x_axis: str) -> None:
     survives(seat, "SampleHistory", keys=keys, x_axis=x_axis)
+    survives(seat, "ReadHistories", keys=keys, x_axis=x_axis, samples=2)
+    survives(seat, "ReadHistories", keys=keys)
 
 
 @settings(max_examples=60)

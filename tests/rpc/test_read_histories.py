@@ -25,6 +25,7 @@ from tests.support.upstream_histories import PROJECT, HistoriesUpstream
 
 STALLED_BYTES = 16 * 2**20
 MARGIN_BYTES = 24 * 2**20
+STALLED = ("first", "second", "third")
 HISTORY = ("HistoryPage", "ParquetHistory")
 DEFAULTS = common_pb2.PathDefaults(entity=ENTITY, project=PROJECT)
 
@@ -140,6 +141,25 @@ def test_runs_by_filter(worlds: HistoryWorlds) -> None:
     assert list(nobody) == []
     last = list(start_reading(world, project=project))[-1]
     assert (last.runs.done, last.runs.total) == (30, 30)
+
+
+def test_a_list_that_lacks_runs_says_so(worlds: HistoryWorlds) -> None:
+    world = worlds(counts_wrongly_by=2)
+    for i in range(5):
+        world.server.run(rows(range(10)), f"r{i}")
+    found = read(world, project=f"{ENTITY}/{PROJECT}")
+    assert len(found.runs) == 5 and "7" in found.incomplete
+
+
+def test_runs_that_log_are_asked_for_anew_although_their_list_is_young(worlds: HistoryWorlds) -> None:
+    world, project = worlds(), f"{ENTITY}/{PROJECT}"
+    for i in range(6):
+        world.server.run(rows(range(5)), f"r{i}", state="running" if i % 2 else "finished")
+    assert len(read(world, project=project).runs) == 6
+    asked(world)
+    world.server.log(path_of("r3"), rows(range(5, 8)))
+    assert read(world, project=project).steps("r3") == list(range(8))
+    assert asked(world) == {"Runs": 1, "HistoryPage": 1}, "those that log, together"
 
 
 def test_keys_and_joins(worlds: HistoryWorlds) -> None:
@@ -283,19 +303,20 @@ def test_runs_come_when_they_are_ready_and_few_are_fetched_at_once(worlds: Histo
 def test_a_stalled_reader_costs_little(worlds: HistoryWorlds) -> None:
     world = worlds()
     lines = [{"_step": i} | {f"m{k}": (i * 7919 + k) % 1_003 / 97 for k in range(10)} for i in range(10_000)]
-    warm, stalled = [[f"{kind}{i}" for i in range(30)] for kind in ("warm", "stalled")]
-    for name in warm[:12] + stalled:
+    for name in (f"{reader}{i}" for reader in ("warm", *STALLED) for i in range(25)):
         world.server.run(lines, name)
-    read(world, *warm[:12])  # what a read costs in any case: libraries, connections, what an allocator keeps
-    asked(world)
+    read(world, *(f"warm{i}" for i in range(12)))  # what a read costs in any case: libraries, an allocator
     process = psutil.Process(world.daemon.pid)
-    before = process.memory_info().rss
-    call = start_reading(world, *stalled, timeout=60)
-    assert next(call).rows.row_count
-    world.settled()
-    assert len({r.variables["name"] for r in world.server.requests if r.operation in HISTORY}) < 26
-    assert process.memory_info().rss - before < STALLED_BYTES + MARGIN_BYTES
-    call.cancel()
+    before, calls = process.memory_info().rss, []
+    for reader in STALLED:
+        asked(world)
+        calls.append(start_reading(world, *(f"{reader}{i}" for i in range(25)), timeout=60))
+        assert next(calls[-1]).rows.row_count
+        world.settled()
+        assert len({r.variables["name"] for r in world.server.requests if r.operation in HISTORY}) < 25
+    assert process.memory_info().rss - before < len(STALLED) * STALLED_BYTES + MARGIN_BYTES
+    for call in calls:
+        call.cancel()
 
 
 def test_who_leaves_stops_the_requests(worlds: HistoryWorlds) -> None:

@@ -85,7 +85,7 @@ FILTERS = [
 ]
 
 
-@pytest.mark.parametrize("rpc", LISTS_OF_RUNS)
+@pytest.mark.parametrize("rpc", [*LISTS_OF_RUNS, "ReadHistories"])
 @pytest.mark.parametrize(("written", "said"), FILTERS, ids=[str(written)[:40] for written, _ in FILTERS])
 def test_wrong_filters(seat: Seat, server: PersonalUpstream, rpc: str, written: Any, said: str) -> None:
     raw = isinstance(written, str) and written.startswith("raw:")
@@ -151,10 +151,15 @@ def test_wrong_paths_of_runs(seat: Seat, server: PersonalUpstream, rpc: str, pat
     assert failure.reason == "INVALID_PATH" and said in failure.message and repr(path) in failure.message
 
 
+@pytest.mark.parametrize(
+    ("rpc", "fields"), [("BatchGetRuns", {}), ("ReadHistories", {"project": "", "filter_json": ""})]
+)
 @pytest.mark.parametrize(("path", "said"), wrong_items("run", "sweep"))
-def test_wrong_paths_among_right_ones(seat: Seat, server: PersonalUpstream, path: str, said: str) -> None:
+def test_wrong_paths_among_right_ones(
+    seat: Seat, server: PersonalUpstream, rpc: str, fields: dict[str, str], path: str, said: str
+) -> None:
     before = server.count()
-    failure = failing(lambda: call(seat, "BatchGetRuns", paths=[f"{PROJECT_PATH}/r1", path]))
+    failure = failing(lambda: call(seat, rpc, paths=[f"{PROJECT_PATH}/r1", path], **fields))
     assert failure.fields == ["paths[1]"] and server.count() == before
     assert failure.reason == "INVALID_PATH" and said in failure.message and repr(path) in failure.message
 
@@ -179,7 +184,7 @@ PROJECTS = [
 ]
 
 
-@pytest.mark.parametrize("rpc", [*LISTS_OF_RUNS, "ListSweeps", "GetProject"])
+@pytest.mark.parametrize("rpc", [*LISTS_OF_RUNS, "ReadHistories", "ListSweeps", "GetProject"])
 @pytest.mark.parametrize(("path", "said"), PROJECTS)
 def test_wrong_paths_of_projects(
     seat: Seat, server: PersonalUpstream, rpc: str, path: str, said: str

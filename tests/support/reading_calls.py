@@ -10,7 +10,7 @@ from tests.support.many_accounts import PROJECT_PATH, SWEEP_PATH, Seat
 
 LISTS_OF_RUNS = ("ListRuns", "StreamRuns", "ExplainQuery")
 _RUN_PATH = f"{PROJECT_PATH}/r1"
-_STREAMS = ("StreamRuns", "ReadDocument", "ReadHistory", "SampleHistory")
+_STREAMS = ("StreamRuns", "ReadDocument", "ReadHistory", "SampleHistory", "ReadHistories")
 _Call = Callable[..., Any]
 _CALLS: dict[str, Callable[[Seat], tuple[_Call, type, dict[str, Any]]]] = {
     "GetRun": lambda s: (s.runs().GetRun, runs_pb2.GetRunRequest, {"path": _RUN_PATH}),
@@ -44,7 +44,7 @@ _CALLS: dict[str, Callable[[Seat], tuple[_Call, type, dict[str, Any]]]] = {
     "ReadHistories": lambda s: (
         s.histories().ReadHistories,
         history_pb2.ReadHistoriesRequest,
-        {"project": PROJECT_PATH},
+        {"project": PROJECT_PATH, "filter_json": "{}"},
     ),
     "GetHistoryKeys": lambda s: (
         s.histories().GetHistoryKeys,

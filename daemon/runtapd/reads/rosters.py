@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from runtapd import faults
 from runtapd.cache.policy import Wishes
-from runtapd.model.freshness import of_record
+from runtapd.model.freshness import Source, of_record
 from runtapd.model.paths import RunPath
 from runtapd.reads.answers import LARGEST_PAGE, Answer
 from runtapd.reads.batches import Batches
@@ -153,8 +153,14 @@ class Roster:
                 absent.append((entry, path))
         found = await self._asked([path for _, path in absent])
         for (entry, _), run in zip(absent, found, strict=True):
-            entry.found = Standing.of(run) if isinstance(run, ShownRun) else run
+            entry.found = self._asked_for(run) if isinstance(run, ShownRun) else run
         self._heard = True
+
+    def _asked_for(self, run: ShownRun) -> Standing:
+        """How a run stands that was asked for just now, although it comes by way of the cache."""
+        if self.wishes.cache_only or run.freshness.stale:
+            return Standing.of(run)
+        return Standing.of(replace(run, freshness=replace(run.freshness, source=Source.UPSTREAM)))
 
     async def _asked(self, paths: Sequence[RunPath]) -> Sequence[ShownRun | faults.Fault]:
         """Asks the server; raises what it fails with when nothing at all was heard of it."""

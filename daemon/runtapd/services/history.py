@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
@@ -83,8 +84,10 @@ class HistoryService:
     async def ReadHistories(
         self, request: pb.ReadHistoriesRequest, context: Context
     ) -> AsyncIterator[pb.ReadHistoriesResponse]:
-        async for message in self._many.stream(request, Call.of(context, streaming=True)):
-            yield message
+        messages = self._many.stream(request, Call.of(context, streaming=True))
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
 
     def _open(self, token: str, digest: str) -> Position | None:
         if not token:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from runtap.v1 import history_pb2 as pb
@@ -27,7 +27,7 @@ class ManyHistoryStreams:
 
     async def stream(
         self, request: pb.ReadHistoriesRequest, call: Call
-    ) -> AsyncIterator[pb.ReadHistoriesResponse]:
+    ) -> AsyncGenerator[pb.ReadHistoriesResponse, None]:
         """Yields the messages."""
         part = self._partitions.get(call.account_id)
         query, wishes = _query(request), convert.wishes(request.options)
