@@ -192,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
 def parquet(texts: Sequence[str]) -> bytes:
     """Rows as one Parquet file. What a row lacks is null there; keys whose values have no common type are JSON texts,
     and their columns say so."""
-    rows = [exported(json.loads(text)) for text in texts]
+    rows = [exported(text) for text in texts]
     columns = {key: _array([row.get(key) for row in rows]) for key in dict.fromkeys(itertools.chain(*rows))}
     fields = [pa.field(key, array.type, metadata=more) for key, (array, more) in columns.items()]
     table = pa.Table.from_arrays([array for array, _ in columns.values()], schema=pa.schema(fields))
@@ -201,12 +201,13 @@ def parquet(texts: Sequence[str]) -> bytes:
     return sink.getvalue()
 
 
-def exported(row: dict[str, Any]) -> dict[str, Any]:
+def exported(text: str) -> dict[str, Any]:
     """A row as it can be in a file, which has no nulls besides what is missing, and no text that is none."""
-    encodable = json.loads(_LONE_SURROGATE.sub("\ufffd", json.dumps(row, ensure_ascii=False)))
-    return {"_step": int(row["_step"])} | {
-        key: value for key, value in encodable.items() if value is not None and key != "_step"
-    }
+    row = json.loads(text)
+    if "\\ud" in text:
+        row = json.loads(_LONE_SURROGATE.sub("\ufffd", json.dumps(row, ensure_ascii=False)))
+    row["_step"] = int(row["_step"])
+    return {key: value for key, value in row.items() if value is not None}
 
 
 def _array(values: list[Any]) -> tuple[Any, dict[str, str] | None]:
