@@ -27,7 +27,7 @@ RECIPES = [
     *(f"{number} {run}, rows" for number in ("11", "history") for run in RUNS),
     *(f"12 {run}, one" for run in RUNS),
     *(f"5 {run}, metric" for run in ("plain", "apart", "late")),
-    "5 none", "10", "12 plain, validation", "range",
+    "5 none", "10", "12 plain, validation", "range", "histories", "histories, rows",
 ]  # fmt: skip
 """What is the same, to the last digit."""
 TIMESTAMP = (
@@ -63,6 +63,7 @@ DIFFERENCES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     **{f"5 {run}, two": (OUTER, _inner) for run in ("plain", "apart", "late", "none")},
     "x_axis": (OUTER, _inner),
     "history apart": (EXACT, _rounded),
+    "histories, one": (TIMESTAMP, lambda ours: [{k: v for k, v in row.items() if k != "_timestamp"} for row in ours]),
     "5 none, metric": (COLUMNS, lambda ours: "KeyError" if ours == [] else ours),
 }  # fmt: skip
 
@@ -118,6 +119,11 @@ def test_a_sample_holds_rows_of_the_run_from_the_first_to_the_last(told: dict[st
     accuracies = told[client]["5 long, metric"]
     assert 250 <= len(accuracies) <= 500 and accuracies == sorted(accuracies)
     assert {*accuracies} <= {row["accuracy"] for row in rows.values()}
+
+
+def test_rows_of_many_runs_are_in_the_order_of_the_runs(told: dict[str, Any]) -> None:
+    ids = list(dict.fromkeys(row["run_id"] for row in told["runtap"]["histories, rows"]))
+    assert len(ids) == 4 and len(told["runtap"]["histories"][1]) == 40 + 3
 
 
 def test_what_was_logged_is_what_is_read(told: dict[str, Any]) -> None:
