@@ -27,7 +27,7 @@ RECIPES = [
     *(f"{number} {run}, rows" for number in ("11", "history") for run in RUNS),
     *(f"12 {run}, one" for run in RUNS),
     *(f"5 {run}, metric" for run in ("plain", "apart", "late")),
-    "5 none", "10", "12 plain, validation", "range",
+    "5 none", "10", "12 plain, validation", "range", "histories", "histories, rows",
 ]  # fmt: skip
 """What is the same, to the last digit."""
 TIMESTAMP = (
@@ -62,6 +62,7 @@ DIFFERENCES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     **{f"5 {run}": (TIMESTAMP, lambda ours: "KeyError" if ours else None) for run in ("plain", "apart", "late")},
     **{f"5 {run}, two": (OUTER, _inner) for run in ("plain", "apart", "late", "none")},
     "x_axis": (OUTER, _inner),
+    "histories, one": (TIMESTAMP, lambda ours: [{k: v for k, v in row.items() if k != "_timestamp"} for row in ours]),
     "history apart": (EXACT, _rounded),
     "5 none, metric": (COLUMNS, lambda ours: "KeyError" if ours == [] else ours),
 }  # fmt: skip
@@ -118,6 +119,32 @@ def test_a_sample_holds_rows_of_the_run_from_the_first_to_the_last(told: dict[st
     accuracies = told[client]["5 long, metric"]
     assert 250 <= len(accuracies) <= 500 and accuracies == sorted(accuracies)
     assert {*accuracies} <= {row["accuracy"] for row in rows.values()}
+
+
+def test_what_was_logged_is_what_is_read(told: dict[str, Any]) -> None:
+    ours = told["runtap"]
+    assert [accuracy for _, accuracy in ours["4 plain"]] == [epoch / 40 for epoch in range(40)]
+    assert ours["4 plain"] == ours["5 plain"] and ours["4 plain"][0][0] > 1.7e9
+    assert ours["11 plain"] == [1 - epoch / 40 for epoch in range(40)]
+    assert ours["11 apart"] == "KeyError", "not every row has a loss"
+    assert [row["_step"] for row in ours["12 plain, validation"]] == list(range(0, 40, 4))
+    apart = {row["_step"]: row for row in ours["11 apart, rows"]}
+    assert sorted(apart) == [*range(0, 1200, 100), 2000, 2001]
+    assert (apart[400]["loss"], apart[600]["loss"]) == ({"float": "nan"}, {"float": "inf"})
+    assert apart[2001]["loss"] == {"float": "-inf"} and apart[2001]["a.b/c"] == 1
+    assert apart[2000]["nested"] == {"a": {"b": 1}, "list": [1, 2.5, "x"]}
+    assert (apart[2000]["text"], apart[2000]["flag"]) == ("tränen\n🎈", True)
+    assert apart[2001]["dist"]["_type"] == "histogram"
+    assert [apart[step]["count"] for step in (100, 300)] == [2**53 + 1, 2**53 + 3]
+    names, rows = ours["10"]
+    assert (
+        {"_timestamp", "_runtime"} < set(names) and any(name.startswith("system.") for name in names) and rows
+    )
+
+
+def test_rows_of_many_runs_are_in_the_order_of_the_runs(told: dict[str, Any]) -> None:
+    ids = list(dict.fromkeys(row["run_id"] for row in told["runtap"]["histories, rows"]))
+    assert len(ids) == 4 and len(told["runtap"]["histories"][1]) == 40 + 3
 
 
 def test_what_was_logged_is_what_is_read(told: dict[str, Any]) -> None:
