@@ -145,24 +145,3 @@ def test_what_was_logged_is_what_is_read(told: dict[str, Any]) -> None:
 def test_rows_of_many_runs_are_in_the_order_of_the_runs(told: dict[str, Any]) -> None:
     ids = list(dict.fromkeys(row["run_id"] for row in told["runtap"]["histories, rows"]))
     assert len(ids) == 4 and len(told["runtap"]["histories"][1]) == 40 + 3
-
-
-def test_what_was_logged_is_what_is_read(told: dict[str, Any]) -> None:
-    ours = told["runtap"]
-    assert [accuracy for _, accuracy in ours["4 plain"]] == [epoch / 40 for epoch in range(40)]
-    assert ours["4 plain"] == ours["5 plain"] and ours["4 plain"][0][0] > 1.7e9
-    assert ours["11 plain"] == [1 - epoch / 40 for epoch in range(40)]
-    assert ours["11 apart"] == "KeyError", "not every row has a loss"
-    assert [row["_step"] for row in ours["12 plain, validation"]] == list(range(0, 40, 4))
-    apart = {row["_step"]: row for row in ours["11 apart, rows"]}
-    assert sorted(apart) == [*range(0, 1200, 100), 2000, 2001]
-    assert (apart[400]["loss"], apart[600]["loss"]) == ({"float": "nan"}, {"float": "inf"})
-    assert apart[2001]["loss"] == {"float": "-inf"} and apart[2001]["a.b/c"] == 1
-    assert apart[2000]["nested"] == {"a": {"b": 1}, "list": [1, 2.5, "x"]}
-    assert (apart[2000]["text"], apart[2000]["flag"]) == ("tränen\n🎈", True)
-    assert apart[2001]["dist"]["_type"] == "histogram"
-    assert [apart[step]["count"] for step in (100, 300)] == [2**53 + 1, 2**53 + 3]
-    names, rows = ours["10"]
-    assert (
-        {"_timestamp", "_runtime"} < set(names) and any(name.startswith("system.") for name in names) and rows
-    )
