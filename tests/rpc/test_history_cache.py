@@ -177,3 +177,20 @@ def test_no_cache_fetches_whole(worlds: HistoryWorlds) -> None:
     before = world.server.rows_asked
     world.check(path, options=options(no_cache=True))
     assert world.server.rows_asked > before
+
+
+def test_a_little_of_a_long_history_does_not_cost_the_whole(worlds: HistoryWorlds) -> None:
+    world = worlds()
+    path = world.server.run(rows(range(60_000)), state="running")
+    for fields in (
+        {"last_rows": 5},
+        {"min_step": 30_000, "max_step": 30_100},
+        {"min_step": 59_000, "keys": ["loss"]},
+        {"max_step": 7, "last_rows": 2},
+    ):
+        asked = world.server.rows_asked
+        found = world.check(path, **fields)
+        assert world.server.rows_asked - asked <= 2
+        for token, done in found.tokens[:2]:
+            assert world.read(path, resume_token=token, **fields).steps == found.steps[done:]
+    world.check(path)
