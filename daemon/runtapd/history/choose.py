@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runtapd.history.columns import column_of
 from runtapd.history.rows import ABSENT
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
 LARGEST_BATCH = 3 * 2**19
 """Bytes of cells, roughly, that one message may carry."""
+
+
+class Picked(NamedTuple):
+    """What a choice gives of some rows."""
+
+    rows: Rows
+    """The chosen ones."""
+    places: Numbers | None
+    """Where they lie among all; None when all were chosen."""
+    logged: frozenset[str]
+    """Which of the keys any row has, chosen or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +46,21 @@ class Choice:
 
     def of(self, rows: Rows) -> Rows:
         """The chosen rows with the chosen columns, as far as there are any."""
-        return self.picked(rows)[0]
+        return self.picked(rows).rows
 
-    def picked(self, rows: Rows) -> tuple[Rows, Numbers | None]:
-        """The same, and the places of the chosen rows among all; None when all were chosen."""
+    def picked(self, rows: Rows) -> Picked:
+        """The same, and what else is known from having looked."""
         if not self.keys or not rows.length:
-            return rows, None
+            return Picked(rows, None, frozenset())
         found = {key: column for key in self.keys if (column := reached(rows, key)) is not None}
         always = {key: rows.columns[key] for key in self.always if key in rows.columns}
         both = found | always
+        logged = frozenset(key for key, column in found.items() if not column.empty)
         mask = self._mask(found)
         if mask is None:
-            return NONE, None
+            return Picked(NONE, None, logged)
         chosen = Rows(rows.length, {key: both[key] for key in ordered(both)}).filter(mask).without_empty()
-        return chosen, None if mask.all() else mask.nonzero()[0]
+        return Picked(chosen, None if mask.all() else mask.nonzero()[0], logged)
 
     def _mask(self, found: dict[str, Column]) -> Mask | None:
         """Of each row, whether it is chosen; None when none is."""

@@ -272,7 +272,7 @@ class _Reader:
         places = (resume.generation, resume.next, resume.rows_seen) if resume is not None else None
         async with aclosing(self.supply.stretches(self.choice, places)) as stretches:
             async for stretch in stretches:
-                self.missing -= stretch.rows.columns.keys()
+                self.missing -= stretch.rows.columns.keys() | stretch.logged
                 for batch in self._groups(stretch, await asyncio.to_thread(portions, stretch.rows)):
                     yield batch
         yield Batch(

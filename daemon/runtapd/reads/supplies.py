@@ -57,6 +57,8 @@ class Stretch:
     """The place of the first row looked at, where each row has one; None where only the end of all has."""
     places: Numbers | None = None
     """How far behind `first` each chosen row lies; None: all rows were chosen."""
+    logged: frozenset[str] = frozenset()
+    """Keys that rows looked at have, chosen or not."""
 
     def place_behind(self, sent: int) -> int | None:
         """Returns where to go on when so many rows have been sent."""
@@ -132,8 +134,8 @@ class Direct:
             rows = page.slice(self.passed, page.length)
             self.passed -= page.length - rows.length
             self.seen += rows.length
-            if (chosen := await asyncio.to_thread(choice.of, rows)).length:
-                yield Stretch(chosen, behind)
+            picked = await asyncio.to_thread(choice.picked, rows)
+            yield Stretch(picked.rows, behind, logged=picked.logged)
             if whole and self.told.last_step is None and self._all_seen():
                 return  # there is no last step to stop at, but all rows have come
         if whole and not self._all_seen():
@@ -271,10 +273,9 @@ class FromStore:
             return
         begin = resumed[1] if resumed is not None else await self._row_of(self.range.min_step or 0)
         async for first, rows in self._rows(begin):
-            chosen, places = await asyncio.to_thread(choice.picked, rows)
+            picked = await asyncio.to_thread(choice.picked, rows)
             self._see(rows)
-            if chosen.length:
-                yield Stretch(chosen, first + rows.length, first, places)
+            yield Stretch(picked.rows, first + rows.length, first, picked.places, picked.logged)
 
     def _see(self, rows: Rows) -> None:
         steps, (before, count) = rows.steps, self._last
