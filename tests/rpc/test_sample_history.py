@@ -188,3 +188,17 @@ def test_faults_on_the_way(world: World) -> None:
     assert failing(lambda: sample(world, options=options(cache_only=True))).reason == "NOT_IN_CACHE"
     world.server.fail("HistoryPage", Status(503))
     assert sample(world).rows == 1, "what passes is tried again"
+
+
+def test_a_long_history_is_not_fetched_for_a_sample(world: World) -> None:
+    add(world, [{"_step": i, "loss": i % 97} for i in range(250_000)])
+    asked = world.server.count("HistoryPage")
+    few = sample(world, samples=50)
+    assert world.server.count("HistoryPage") == asked + 1
+    assert (few.rows, few.exact, few.server_sampled, few.total_rows) == (50, False, True, 250_000)
+    assert sample(world, samples=50, keys=["loss"]).total_rows == 250_000
+    kept = sample(world, samples=50)
+    assert (kept.rows, kept.server_sampled, kept.total_rows) == (50, False, 250_000)
+    assert world.server.count("HistoryPage") > asked + 2, (
+        "some keys are looked for in all rows, which are kept then"
+    )

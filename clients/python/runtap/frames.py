@@ -98,8 +98,9 @@ def _read(session: Session, path: str, wanted: Wanted) -> Sequence[RowGroup]:
         for group in sample.groups:
             group.columns = {name: group.columns[name] for name in wanted.columns if name in group.columns}
     if sample.total is not None and sample.length < sample.total and wanted.samples == DEFAULT_SAMPLES:
+        how = "as the server chose them" if sample.chosen else "spread evenly"
         caution(
-            f"history() returned {sample.length:,} of {sample.total:,} rows of {path}, spread evenly; scan_history() "
+            f"history() returned {sample.length:,} of {sample.total:,} rows of {path}, {how}; scan_history() "
             "gives all of them, history(samples=...) another number",
             SampledWarning,
             about="sampled",

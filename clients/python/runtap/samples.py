@@ -26,6 +26,8 @@ class Sample:
     """How many of those have all keys that were asked for."""
     unknown_keys: Sequence[str]
     """Keys that were asked for and that no row has, the x axis among them."""
+    chosen: bool = False
+    """Whether the server chose these rows, because all would take long to fetch."""
 
     @property
     def length(self) -> int:
@@ -41,7 +43,8 @@ def read_sample(session: Session, request: history_pb2.SampleHistoryRequest) -> 
         messages = list(session.stream("history.SampleHistory", request))
     first = messages[0]
     # System metrics are a sample by nature.
-    if first.server_sampled and request.stream == METRICS:
+    chosen = first.server_sampled and first.HasField("total_rows")
+    if first.server_sampled and not chosen and request.stream == METRICS:
         caution(f"{session.base_url} did not give all rows of {request.path}", MissingRowsWarning)
     session.fresh(first.freshness, f"the history of {request.path}")
     return Sample(
@@ -49,6 +52,7 @@ def read_sample(session: Session, request: history_pb2.SampleHistoryRequest) -> 
         total=first.total_rows if first.HasField("total_rows") else None,
         with_all_keys=first.rows_with_all_keys,
         unknown_keys=first.unknown_keys,
+        chosen=chosen,
     )
 
 

@@ -24,7 +24,7 @@ from runtapd.reads.partitions import Partition
 from runtapd.reads.runs import RunReads
 from runtapd.reads.standing import Standing
 from runtapd.reads.stored import Unkept
-from runtapd.reads.supplies import Direct, FromStore, Range, Stretch, Supply, System
+from runtapd.reads.supplies import Direct, FromStore, Range, ServersChoice, Stretch, Supply, System
 from runtapd.reads.syncing import Syncs
 from runtapd.upstream.api import Waits
 
@@ -32,6 +32,8 @@ WORTH_KEEPING = 4
 """A part of a history is fetched by itself, and not kept, when the whole has this many times as many rows."""
 LITTLE_ROWS = 10_000
 """Unless no more than so many have to be fetched to have it all."""
+LONG_ROWS = 200_000
+"""A history of which more rows are missing is not fetched only to choose some of them."""
 LINES = frozenset({"history_line_count", "heartbeat_at"})
 
 
@@ -48,6 +50,8 @@ class HistoryQuery:
     last_rows: int = 0
     page_rows: int = 0
     """Most rows to ask of the server at once; 0: as many as go well."""
+    enough: int = 0
+    """So many rows from all over the history will do when the whole would take long to fetch; 0: all are wanted."""
 
     @property
     def whole(self) -> bool:
@@ -98,6 +102,8 @@ class Batch:
     resume: Position | None = None
     unknown_keys: tuple[str, ...] = ()
     freshness: Freshness | None = None
+    chosen_of: int | None = None
+    """In the last one: of how many rows the server chose these; None where it was asked for all."""
 
 
 class HistoryReads:
@@ -165,6 +171,8 @@ class HistoryReads:
             if kept is None or not growth.is_whole(kept):
                 raise _not_in_cache(query.path)
             return FromStore(part, query.path, query.range, query.keys, kept, None, self._as_kept(kept))
+        if query.enough and (growth.missing_rows(kept, told) or 0) > LONG_ROWS:
+            return ServersChoice(part, query.path, told, query.enough, waits, self._fresh(), storage_id)
         direct = resume is not None and not resume.generation
         if direct or (resume is None and _is_small_part(query, kept, told)):
             return Direct(
@@ -282,6 +290,7 @@ class _Reader:
             exact=self.supply.exact,
             unknown_keys=tuple(key for key in self.query.keys if key in self.missing),
             freshness=self.supply.freshness,
+            chosen_of=self.told.line_count if isinstance(self.supply, ServersChoice) else None,
         )
 
     def _groups(self, stretch: Stretch, groups: list[list[Rows]]) -> list[Batch]:

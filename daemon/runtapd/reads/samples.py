@@ -52,7 +52,8 @@ class SampleQuery:
     def asked(self) -> HistoryQuery:
         """What is read to choose from."""
         # Outer in any case: what only accompanies the keys must not decide about rows, and here it does not.
-        return HistoryQuery(self.path, self.read, system=self.system)
+        # Of some keys the server's choice may hold nothing, so those are looked for in all rows.
+        return HistoryQuery(self.path, self.read, system=self.system, enough=0 if self.keys else self.samples)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -80,6 +81,8 @@ class Sample:
     """Whether they were chosen from all rows there are; else the server gave only some."""
     unknown_keys: tuple[str, ...]
     freshness: Freshness | None
+    chosen_of: int | None = None
+    """Of how many rows the server chose those that these were chosen from, when it was not asked for all."""
 
     @property
     def exact(self) -> bool:
@@ -102,7 +105,7 @@ async def sample_of(batches: AsyncGenerator[Batch, None], query: SampleQuery) ->
     parts, last = await _rows(batches)
     rows, total, with_all = await asyncio.to_thread(_choose, parts, query)
     unknown = tuple(key for key in dict.fromkeys((*query.keys, query.x_axis)) if key in last.unknown_keys)
-    return Sample(rows, total, with_all, last.exact, unknown, last.freshness)
+    return Sample(rows, total, with_all, last.exact, unknown, last.freshness, last.chosen_of)
 
 
 async def _rows(batches: AsyncGenerator[Batch, None]) -> tuple[list[Rows], Batch]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from runtapd import faults
 from runtapd.history import fetch
 from runtapd.history.choose import Choice
+from runtapd.history.columns import parse_rows
 from runtapd.history.growth import Told
 from runtapd.history.kept import Kept, needed
 from runtapd.history.table import NONE, Rows, joined
@@ -169,6 +170,31 @@ class Direct:
             page_rows=self.page_rows,
             waits=self.waits,
         )
+
+
+@dataclass
+class ServersChoice:
+    """Rows from all over a history, as the server chooses them."""
+
+    part: Partition
+    path: RunPath
+    told: Told
+    enough: int
+    waits: Waits
+    freshness: Freshness
+    storage_id: str = ""
+    generation: str = ""
+    exact: bool = False
+    seen: int = 0
+
+    async def prepare(self) -> None:
+        """There is nothing to prepare."""
+
+    async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
+        texts = await self.part.upstream.history(
+            self.path, min_step=0, max_step=end_of(self.told), samples=self.enough, wait=self.waits()
+        )
+        yield Stretch(await asyncio.to_thread(choice.of, await parse_rows(texts)), None)
 
 
 @dataclass

@@ -60,6 +60,8 @@ def _message(sample: Sample) -> pb.SampleHistoryResponse:
     )
     if sample.complete:
         message.total_rows = sample.total
+    elif sample.chosen_of is not None:
+        message.total_rows = sample.chosen_of
     if sample.freshness is not None:
         message.freshness.CopyFrom(convert.freshness(sample.freshness))
     return message

@@ -534,8 +534,10 @@ class SampleHistoryResponse(_message.Message):
     total_rows: _builtins.int
     """Rows the sample was taken from: those of the run, or those that `keys` and `join` choose; absent when unknown."""
     server_sampled: _builtins.bool
-    """True when the server did not give all rows, so that the sample was taken from those it gave (system metrics of long
-    runs).
+    """True when the sample was taken from rows that the server chose: of system metrics of long runs, of a history that it
+    does not give whole, and of one that is not kept here and too long to be fetched for a sample without `keys` (more
+    than 200,000 rows; `total_rows` then says how many). ReadHistory fetches that one, and samples are better from then
+    on.
     """
     rows_with_all_keys: _builtins.int
     """Of the rows the sample was taken from, how many have all of `keys` and the x axis; all of them without `keys`."""
