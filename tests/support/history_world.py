@@ -63,7 +63,7 @@ class HistoryWorld(World):
             if not (keys and "." in key):
                 assert kinds <= allowed[key], f"{key} came as {kinds}"
         assert found.end.exact and found.end.progress.done == len(wanted)
-        if not choice and not inner:
+        if not choice:
             assert list(found.end.unknown_keys) == history_model.unknown(lines, keys)
         return found
 

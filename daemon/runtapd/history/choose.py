@@ -18,6 +18,18 @@ LARGEST_BATCH = 3 * 2**19
 
 
 @dataclass(frozen=True, slots=True)
+class Picked:
+    """What a choice makes of some rows."""
+
+    rows: Rows
+    """The chosen rows with the chosen columns, as far as there are any."""
+    places: Numbers | None = None
+    """Where they are among all; None when all were chosen."""
+    had: frozenset[str] = frozenset()
+    """The keys of the choice that any of the rows has, chosen or not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """The keys that are wanted and the rows they stand for."""
 
@@ -33,22 +45,19 @@ class Choice:
         """The keys of which a row needs one: those of the clock, which every row has, only where nothing else is."""
         return tuple(key for key in self.keys if key not in CLOCK) or self.keys
 
-    def of(self, rows: Rows) -> Rows:
-        """The chosen rows with the chosen columns, as far as there are any."""
-        return self.picked(rows)[0]
-
-    def picked(self, rows: Rows) -> tuple[Rows, Numbers | None]:
-        """The same, and the places of the chosen rows among all; None when all were chosen."""
+    def of(self, rows: Rows) -> Picked:
+        """Chooses."""
         if not self.keys or not rows.length:
-            return rows, None
+            return Picked(rows)
         found = {key: column for key in self.keys if (column := reached(rows, key)) is not None}
         always = {key: rows.columns[key] for key in self.always if key in rows.columns}
         both = found | always
+        had = frozenset(key for key, column in found.items() if not column.empty)
         mask = self._mask(found)
         if mask is None:
-            return NONE, None
+            return Picked(NONE, had=had)
         chosen = Rows(rows.length, {key: both[key] for key in ordered(both)}).filter(mask).without_empty()
-        return chosen, None if mask.all() else mask.nonzero()[0]
+        return Picked(chosen, None if mask.all() else mask.nonzero()[0], had)
 
     def _mask(self, found: dict[str, Column]) -> Mask | None:
         """Of each row, whether it is chosen; None when none is."""

@@ -272,7 +272,7 @@ class _Reader:
         places = (resume.generation, resume.next, resume.rows_seen) if resume is not None else None
         async with aclosing(self.supply.stretches(self.choice, places)) as stretches:
             async for stretch in stretches:
-                self.missing -= stretch.rows.columns.keys()
+                self.missing -= stretch.had
                 for batch in self._groups(stretch, await asyncio.to_thread(portions, stretch.rows)):
                     yield batch
         yield Batch(
@@ -280,7 +280,7 @@ class _Reader:
             total=self.done,
             group=self.groups,
             exact=self.supply.exact,
-            unknown_keys=tuple(key for key in self.query.keys if key in self.missing),
+            unknown_keys=tuple(key for key in self.query.keys if key in self.missing and key != STEP),
             freshness=self.supply.freshness,
         )
 
