@@ -164,7 +164,8 @@ class HistoryReads:
         if wishes.cache_only or standing.freshness.stale:
             if kept is None or not growth.is_whole(kept):
                 raise _not_in_cache(query.path)
-            return FromStore(part, query.path, query.range, query.keys, kept, None, self._as_kept(kept))
+            freshness = replace(self._as_kept(kept), stale=standing.freshness.stale)
+            return FromStore(part, query.path, query.range, query.keys, kept, None, freshness)
         direct = resume is not None and not resume.generation
         if direct or (resume is None and _is_small_part(query, kept, told)):
             return Direct(
