@@ -219,6 +219,8 @@ class FromStore:
     """The last step that was seen, and how many rows of it."""
     _sync: Sync | None = field(default=None, repr=False)
     _onward: Direct | None = field(default=None, repr=False)
+    _lacking: bool = False
+    """Whether the server, at the end, had not given all rows that it counts."""
 
     @property
     def storage_id(self) -> str:
@@ -231,8 +233,7 @@ class FromStore:
     @property
     def exact(self) -> bool:
         if self._onward is not None:
-            lines = self._onward.told.line_count if self.range == Range() else None
-            return lines is None or self.seen + self._onward.seen >= lines
+            return not self._lacking
         return self.kept is None or self.kept.mark.shortfall == 0
 
     async def prepare(self) -> None:
@@ -260,9 +261,13 @@ class FromStore:
         finally:
             if self._sync is not None:
                 self.leave(self._sync)
-        async with aclosing(self._go_on(self.waits).stretches(choice, None)) as stretches:
+        onward = self._go_on(self.waits)
+        async with aclosing(onward.stretches(choice, None)) as stretches:
             async for stretch in stretches:
                 yield stretch
+        before = self.seen if resumed is None else resumed[1] + self.seen
+        lines = onward.told.line_count if self.range == Range() else None
+        self._lacking = lines is not None and before + onward.seen < lines
 
     async def _stored(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
         await self._wait_for(0 if resumed is None else resumed[1] - 1)
