@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy
 import pandas
 import pytest
 
@@ -117,6 +118,9 @@ def test_a_sample_nobody_asked_for_is_said_to_be_one(daemon: ScriptedDaemon, run
         frame = run.history()
     assert len(frame) == 500
     assert [warning.filename for warning in caught] == [__file__]
+    both = f"returned 500 of 600 rows of {PATH}, spread evenly; history_table() gives all"
+    with pytest.warns(SampledWarning, match=re.escape(both)):  # which scanning two keys does not
+        run.history(keys=["loss", "acc"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(run.history(samples=100)) == 100
@@ -202,6 +206,7 @@ def test_system_metrics_have_no_step(daemon: ScriptedDaemon, run: runtap.Run) ->
         frame = run.history(stream=name)
         assert list(frame.columns) == ["system.cpu", "_runtime", "_timestamp"]
         assert daemon.last("history.SampleHistory").stream == history_pb2.HISTORY_STREAM_SYSTEM
+        assert list(run.history(keys=["system.cpu"], stream=name).columns) == ["system.cpu", "_timestamp"]
 
 
 def test_an_empty_history(daemon: ScriptedDaemon, run: runtap.Run) -> None:
@@ -232,6 +237,22 @@ def test_scans_with_keys_have_all_of_them(daemon: ScriptedDaemon, run: runtap.Ru
     assert (list(request.keys), request.upstream_page_size) == (["acc", "loss"], 100)
     assert request.join == history_pb2.HISTORY_JOIN_INNER
     assert len(list(run.scan_history(keys=[]))) == 10
+
+
+@pytest.mark.parametrize(
+    "keys", [pandas.Index(["acc", "loss"]), numpy.array(["acc", "loss"]), {"acc": 1, "loss": 2}]
+)
+def test_keys_come_in_any_container(run: runtap.Run, keys: Any) -> None:
+    assert [list(at) for at in run.scan_history(keys=keys)] == [["_step", "loss", "acc"]] * 3
+    assert list(run.history(keys=keys, columns="exact").columns) == ["_step", "acc", "loss"]
+    assert run.history_table(keys=iter(keys)).column_names == ["_step", "acc", "loss"]
+
+
+@pytest.mark.parametrize("keys", ["loss", b"loss", 5, [1], 0])
+def test_what_names_no_keys_is_refused(run: runtap.Run, keys: Any) -> None:
+    for read in (run.history, run.scan_history, run.history_table):
+        with pytest.raises(InvalidRequestError, match="keys is a list of strings"):
+            read(keys=keys)
 
 
 def test_the_daemon_chooses_the_pages_unless_told(daemon: ScriptedDaemon, run: runtap.Run) -> None:

@@ -86,6 +86,16 @@ def test_many_unknown_keys_are_counted_and_long_ones_cut(run: runtap.Run) -> Non
 def test_an_x_axis_never_logged_is_told_too(run: runtap.Run) -> None:
     text = told(lambda: run.history(keys=["val_loss"], x_axis="m"))
     assert text.startswith(f"{PATH} never logged 'm'; it logged")
+    assert told(lambda: run.history(x_axis="accc")) == f"{PATH} never logged 'accc'; nearest: 'acc'"
+
+
+def test_an_x_axis_that_only_the_sample_lacks_is_not_called_unknown(
+    daemon: ScriptedDaemon, run: runtap.Run
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "acc" not in run.history(samples=2, x_axis="acc")
+    assert daemon.count("history.GetHistoryKeys") == 1
 
 
 def test_a_key_logged_elsewhere_is_not_called_unknown(run: runtap.Run) -> None:
@@ -110,6 +120,9 @@ def test_keys_never_in_the_same_row(daemon: ScriptedDaemon, run: runtap.Run) -> 
     assert inner == both + '; how="outer" gives rows that have at least one'
     assert told(lambda: run.history(samples=9, keys=["a", "b"])) == both + "; every row lacks some"
     assert "all of 'a' (1,000 times), 'b'" in told(lambda: run.history(samples=9, keys=["a"], x_axis="b"))
+    all_keys = told(lambda: list(run.scan_history(keys=["_step", "a", "c", "b"])))
+    assert "has all of 'a' (1,000 times), 'c' (1,500 times), 'b' (500 times): each" in all_keys
+    assert "never all in the same row" in all_keys
     ranged = told(lambda: list(run.scan_history(keys=["a", "b"], min_step=1)))
     assert ranged.startswith(f"no row of {PATH} from step 1 on has all of 'a', 'b': ")
 

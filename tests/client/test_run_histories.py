@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 import types
 import warnings
@@ -218,7 +219,7 @@ def test_a_logged_run_id_gives_way(daemon: ScriptedDaemon) -> None:
 def test_no_runs_and_no_rows(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:
     daemon.rows.clear()
     assert runs.histories() == []
-    with pytest.warns(UnknownKeyWarning, match="none of these runs logged loss"):
+    with pytest.warns(UnknownKeyWarning, match="none of these runs logged 'loss'$"):
         frame = runs.histories(keys=["loss"], format="pandas")
     assert list(frame.columns) == ["run_id", "_step", "loss", "_timestamp"]
     daemon.runs.clear()
@@ -226,6 +227,13 @@ def test_no_runs_and_no_rows(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:
     assert none.histories() == []
     assert none.histories(format="pandas").empty
     assert none.histories(format="arrow").num_rows == 0
+
+
+def test_keys_that_no_run_has_are_told_with_the_nearest(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:
+    said = f"none of these runs logged 'losss', 'stepp'; nearest in {PROJECT}/r3: 'loss', '_step'"
+    with pytest.warns(UnknownKeyWarning, match=re.escape(said)) as told:
+        runs.histories(keys=["loss", "losss"], x_axis="stepp")
+    assert len(told) == 1
 
 
 def test_stale_histories_are_warned_of_once(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:

@@ -106,6 +106,26 @@ def test_keys_joins_and_what_nobody_logged(world: World) -> None:
     assert not inner[-1].unknown_keys
 
 
+def test_keys_that_no_row_has_together_are_not_called_unknown(world: World) -> None:
+    world.server.add_history(ENTITY, PROJECT, "r1", [{"_step": i, "ab"[i % 2]: i} for i in range(100)])
+    ranges: list[dict[str, Any]] = [{}, {"min_step": 10, "max_step": 20}, {"last_rows": 5}]
+    for ranged in ranges:
+        (end,) = read(world, keys=["a", "never", "b"], join=pb.HISTORY_JOIN_INNER, **ranged)
+        assert list(end.unknown_keys) == ["never"]
+    (end,) = read(world, keys=["a", "b"], join=pb.HISTORY_JOIN_INNER, min_step=10, max_step=11)
+    assert list(end.unknown_keys) == ["b"]  # in that range
+
+
+def test_only_the_steps(world: World) -> None:
+    world.server.add_history(ENTITY, PROJECT, "r1", rows(100))
+    for join in (pb.HISTORY_JOIN_OUTER, pb.HISTORY_JOIN_INNER):
+        messages = read(world, keys=["_step"], join=join)
+        assert column(messages, "_step") == list(range(100)) and not column(messages, "loss")
+        assert not messages[-1].unknown_keys
+        (nothing,) = read(world, keys=["_step"], join=join, min_step=1000)
+        assert not nothing.unknown_keys
+
+
 def test_ranges_and_last_rows(world: World) -> None:
     world.server.add_history(ENTITY, PROJECT, "r1", rows(100))
     assert column(read(world, min_step=10, max_step=13), "_step") == [10, 11, 12]

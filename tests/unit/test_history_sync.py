@@ -13,6 +13,7 @@ import pytest
 from runtapd import faults
 from runtapd.cache.policy import Wishes
 from runtapd.model.freshness import Source
+from tests.support.history_rows import plain_rows
 from tests.support.one_history import Row, World, on_loop
 
 
@@ -200,6 +201,19 @@ async def test_without_a_store_rows_come_straight_from_the_server(tmp_path: Path
     assert await world.read(keys=("loss",), last_rows=3) == [
         {key: row[key] for key in ("_step", "loss")} for row in world.server.rows[-3:]
     ]
+
+
+@on_loop
+async def test_a_history_that_the_store_lets_go_of_meanwhile_is_given_whole_and_said_to_be(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, rows_of(30_000), cap=500)
+    stream = world.stream()
+    batches = [await anext(stream)]
+    world.histories.broken = True
+    batches += [batch async for batch in stream]
+    assert [row for batch in batches for row in plain_rows(batch.rows)] == world.server.rows
+    assert len(batches) > 5 and all(batch.exact for batch in batches)
 
 
 @on_loop

@@ -13,7 +13,7 @@ from runtap import row_groups
 from runtap.cautions import caution
 from runtap.history import STREAMS, checked_keys, checked_number, refused
 from runtap.history_columns import EVERYWHERE, ordered, pandas_frame
-from runtap.history_keys import warn_of_apart, warn_of_unknown
+from runtap.history_keys import warn_of_apart, warn_of_axis, warn_of_unknown
 from runtap.libraries import pandas_for
 from runtap.row_groups import RowGroup
 from runtap.samples import Sample, read_sample
@@ -53,7 +53,8 @@ class Wanted:
     def columns(self) -> list[str]:
         """The columns of the answer, in order, when keys are wanted."""
         last = self.more_columns
-        return list(dict.fromkeys([self.x_axis, *(key for key in self.keys if key not in last), *last]))
+        listed = dict.fromkeys([self.x_axis, *(key for key in self.keys if key not in last), *last])
+        return [key for key in listed if key != "_step" or self.stream == row_groups.METRICS]
 
 
 def history(
@@ -97,15 +98,27 @@ def _read(session: Session, path: str, wanted: Wanted) -> Sequence[RowGroup]:
         _warn_of_keys(session, path, sample, wanted)
         for group in sample.groups:
             group.columns = {name: group.columns[name] for name in wanted.columns if name in group.columns}
+    elif wanted.x_axis not in ("", "_step"):
+        _warn_of_axis(session, path, sample, wanted)
     if sample.total is not None and sample.length < sample.total and wanted.samples == DEFAULT_SAMPLES:
         how = "as the server chose them" if sample.chosen else "spread evenly"
+        # Of several keys, scanning gives only the rows that have all of them.
+        outer = len(wanted.keys) > 1 and not wanted.inner
+        whole = "history_table()" if outer or wanted.stream != row_groups.METRICS else "scan_history()"
         caution(
-            f"history() returned {sample.length:,} of {sample.total:,} rows of {path}, {how}; scan_history() "
+            f"history() returned {sample.length:,} of {sample.total:,} rows of {path}, {how}; {whole} "
             "gives all of them, history(samples=...) another number",
             SampledWarning,
             about="sampled",
         )
     return sample.groups
+
+
+def _warn_of_axis(session: Session, path: str, sample: Sample, wanted: Wanted) -> None:
+    """Warns of an x axis that no row has; where the rows that were chosen have it, nobody needs to be asked."""
+    seen = any(wanted.x_axis in group.columns for group in sample.groups)
+    if sample.length and not seen and wanted.stream == row_groups.METRICS:
+        warn_of_axis(session, path, wanted.x_axis)
 
 
 def _warn_of_keys(session: Session, path: str, sample: Sample, wanted: Wanted) -> None:

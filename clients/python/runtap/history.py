@@ -92,12 +92,20 @@ class HistoryScan(Iterable[HistoryRow]):
 
 def checked_keys(keys: Iterable[str] | None) -> list[str]:
     """The keys, each once; [] when all are wanted."""
-    listed = [keys] if isinstance(keys, str) else list(keys or ())
-    if isinstance(keys, str) or not all(isinstance(key, str) for key in listed):
+    listed = [] if keys is None else None if isinstance(keys, (str, bytes)) else _items(keys)
+    if listed is None or not all(isinstance(key, str) for key in listed):
         raise refused("keys", f'keys is a list of strings, such as ["loss"], not {keys!r}')
     for key in listed:
         check_text(key, "keys")
     return list(dict.fromkeys(listed))
+
+
+def _items(several: Any) -> list[Any] | None:
+    """What is in there, be it a list, an index of a frame, or an iterator; None where it holds nothing."""
+    try:
+        return list(several)
+    except TypeError:
+        return None
 
 
 def checked_number(name: str, value: Any, *, least: int | None = None, bits: int = 63) -> int:

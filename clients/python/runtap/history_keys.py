@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from runtap.cautions import caution
 from runtap.errors import CommError
+from runtap.history_columns import EVERYWHERE
 from runtap.v1 import history_pb2
 
 if TYPE_CHECKING:
@@ -51,15 +52,34 @@ def warn_of_unknown(
     caution(text, UnknownKeyWarning, about=("unknown", *unknown))
 
 
+def warn_of_axis(session: Session, path: str, x_axis: str) -> None:
+    """Says that nothing was logged under the name of this x axis, when that is so: a few rows may just not have it."""
+    known = _known(session, path)
+    if known is not None and x_axis not in known.counts:
+        caution(_words_of_unknown(path, [x_axis], known, ""), UnknownKeyWarning, about=("unknown", x_axis))
+
+
+def warn_of_none(
+    session: Session, paths: Sequence[str], unknown: Sequence[str], *, system: bool = False
+) -> None:
+    """Says that none of these runs has these keys; the nearest ones are those of the first run."""
+    near = [] if system else _nearest_of(unknown, _known(session, paths[0]))
+    hint = f"; nearest in {paths[0]}: {_named(near)}" if near else ""
+    text = f"none of these runs {'has system metrics' if system else 'logged'} {_named(unknown)}{hint}"
+    caution(text, UnknownKeyWarning, about=("unknown", *unknown))
+
+
 def warn_of_apart(
     session: Session, path: str, keys: Sequence[str], *, cure: str, system: bool = False, span: str = ""
 ) -> None:
     """Says that all these keys were logged, but that no row has them all."""
     known = None if system or span else _known(session, path)
     counts = known.counts if known else {}
+    keys = [key for key in keys if key not in EVERYWHERE]
     names = [f"{_shown(key)} ({counts[key]:,} times)" if counts.get(key) else _shown(key) for key in keys]
     rows = f"no row of {path} {span}" if span else f"no row of {path}"
-    text = f"{rows} has all of {_listed(names)}: each was logged, but never in the same row; {cure}"
+    together = "in the same row" if len(keys) == 2 else "all in the same row"
+    text = f"{rows} has all of {_listed(names)}: each was logged, but never {together}; {cure}"
     caution(text, UnknownKeyWarning, about=("apart", *keys))
 
 
@@ -91,17 +111,23 @@ def _words_of_unknown(path: str, unknown: Sequence[str], known: _Known | None, s
     if not never:
         elsewhere = f"{span} has {_named(unknown)}, which it logged in other steps"
         return f"no row of {path} {elsewhere if span else f'has {_named(unknown)}'}"
-    each = 3 if len(never) == 1 else 1
-    looked_up = never[: _LISTED if len(counts) < _MANY else 1]
-    near = dict.fromkeys(other for key in looked_up for other in nearest(key, counts, each))
+    near = _nearest_of(never, known)
     logged = [key for key in counts if not key.startswith("_")]
     if near:
-        hint = f"; nearest: {_named(list(near))}"
+        hint = f"; nearest: {_named(near)}"
     elif logged:
         hint = f"; it logged {_named(logged)}"
     else:
         hint = "; its history is empty" if known and known.rows == 0 else ""
     return f"{path} never logged {_named(never)}{hint}"
+
+
+def _nearest_of(unknown: Sequence[str], known: _Known | None) -> list[str]:
+    """The keys most like any of these."""
+    counts = known.counts if known else {}
+    each = 3 if len(unknown) == 1 else 1
+    looked_up = unknown[: _LISTED if len(counts) < _MANY else 1]
+    return list(dict.fromkeys(other for key in looked_up for other in nearest(key, counts, each)))
 
 
 def _known(session: Session, path: str) -> _Known | None:

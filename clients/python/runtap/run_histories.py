@@ -16,8 +16,9 @@ from runtap.cautions import caution
 from runtap.errors import CommError, DaemonError
 from runtap.frames import DEFAULT_SAMPLES, SampledWarning
 from runtap.freshness import Freshness, older
-from runtap.history import STREAMS, UnknownKeyWarning, checked_choice, checked_keys, checked_number, refused
+from runtap.history import STREAMS, checked_choice, checked_keys, checked_number, refused
 from runtap.history_columns import EVERYWHERE
+from runtap.history_keys import warn_of_none
 from runtap.libraries import pandas_for, polars_for
 from runtap.row_groups import METRICS, Assembly, MissingRowsWarning, RowGroup
 from runtap.samples import read_sample
@@ -113,7 +114,7 @@ def read(session: Session, paths: Sequence[str], wanted: Wanted) -> Answer:
     for path in paths:
         of_run = [group for group in collected.groups.get(path, ()) if group.length]
         groups += [_long(group, path.rpartition("/")[2], wanted) for group in of_run]
-    _warn(session, groups, wanted, some_read=len(collected.errors) < len(paths))
+    _warn(session, [path for path in paths if path in collected.groups], groups, wanted)
     return Answer(_shaped(groups, wanted), list(collected.errors.values()))
 
 
@@ -230,16 +231,17 @@ def _without(nulls: Mapping[str, set[int]], name: str) -> dict[str, set[int]]:
     return {key: rows for key, rows in nulls.items() if key != name}
 
 
-def _warn(session: Session, groups: Sequence[RowGroup], wanted: Wanted, *, some_read: bool) -> None:
+def _warn(session: Session, paths: Sequence[str], groups: Sequence[RowGroup], wanted: Wanted) -> None:
     """Says what the rows do not show by themselves."""
-    unknown = [key for key in wanted.keys if not any(key in group.columns for group in groups)]
-    if unknown and some_read:
-        text = f"none of these runs logged {', '.join(unknown)}"
-        caution(text, UnknownKeyWarning, about=("unknown", *unknown))
+    asked = dict.fromkeys([*wanted.keys, *([wanted.x_axis] if wanted.keys else ())])
+    lacking = [key for key in asked if not any(key in group.columns for group in groups)]
+    unknown = [key for key in lacking if key not in EVERYWHERE]
+    if unknown and paths:
+        warn_of_none(session, paths, unknown, system=wanted.stream != METRICS)
     exact = all(group.exact for group in groups)
     if not exact and wanted.samples == DEFAULT_SAMPLES:
         caution(
-            f"histories() returned about {DEFAULT_SAMPLES} rows of each longer history, spread over it; "
+            f"histories() returned {DEFAULT_SAMPLES} rows of each longer history, spread over it; "
             "histories(samples=None) gives all rows, histories(samples=...) another number of them",
             SampledWarning,
             about="sampled",

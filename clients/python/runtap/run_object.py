@@ -165,7 +165,7 @@ class Run(RunAttributes):
         the last, and every metric's least and greatest value.
 
         Arguments:
-            samples: most rows to return. `scan_history()` gives all.
+            samples: most rows to return. `history_table()` and `scan_history()` give all.
             keys: only these metrics, and only rows that have at least one of them.
             x_axis: what the rows are spread over; the column that comes first when `keys` are given.
             pandas: True returns a `pandas.DataFrame` with NaN where nothing was logged, False a list of dicts.

@@ -192,7 +192,7 @@ class Runs(Sequence[Run]):
         The first column is `run_id`, also where a run logged a key of that name; then come those of `run.history()`.
 
         Arguments:
-            samples: about how many rows of each run, spread over it; None for all rows.
+            samples: most rows of each run, spread over it; None for all rows.
             keys: only these metrics, and only rows that have at least one of them.
             x_axis: the column that comes after `run_id` when `keys` are given; `_timestamp` comes last.
             format: "default" for a list of dicts, "pandas", "polars" or "arrow"; values are as in `HistoryTable`.

@@ -148,7 +148,7 @@ class Session:
         """Warns when an answer is stale."""
         if freshness.stale:
             age = f"{freshness.age_s:.0f} s old" if freshness.age_s is not None else "of unknown age"
-            caution(f"{what} is {age}: {self.base_url} could not be asked", StaleWarning)
+            caution(f"{what} is {age}: {self.base_url} could not be asked", StaleWarning, about="stale")
 
     def _login(self) -> accounts_pb2.LoginResponse:
         surroundings = self._environment or caller_environment()

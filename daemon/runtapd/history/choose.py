@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from runtapd.history.columns import column_of
 from runtapd.history.rows import ABSENT
@@ -17,15 +17,16 @@ LARGEST_BATCH = 3 * 2**19
 """Bytes of cells, roughly, that one message may carry."""
 
 
-class Picked(NamedTuple):
-    """What a choice gives of some rows."""
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """What a choice makes of some rows."""
 
     rows: Rows
-    """The chosen ones."""
-    places: Numbers | None
-    """Where they lie among all; None when all were chosen."""
-    logged: frozenset[str]
-    """Which of the keys any row has, chosen or not."""
+    """The chosen rows with the chosen columns, as far as there are any."""
+    places: Numbers | None = None
+    """Where they are among all; None when all were chosen."""
+    had: frozenset[str] = frozenset()
+    """The keys of the choice that any of the rows has, chosen or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +45,19 @@ class Choice:
         """The keys of which a row needs one: those of the clock, which every row has, only where nothing else is."""
         return tuple(key for key in self.keys if key not in CLOCK) or self.keys
 
-    def of(self, rows: Rows) -> Rows:
-        """The chosen rows with the chosen columns, as far as there are any."""
-        return self.picked(rows).rows
-
-    def picked(self, rows: Rows) -> Picked:
-        """The same, and what else is known from having looked."""
+    def of(self, rows: Rows) -> Picked:
+        """Chooses."""
         if not self.keys or not rows.length:
-            return Picked(rows, None, frozenset())
+            return Picked(rows)
         found = {key: column for key in self.keys if (column := reached(rows, key)) is not None}
         always = {key: rows.columns[key] for key in self.always if key in rows.columns}
         both = found | always
-        logged = frozenset(key for key, column in found.items() if not column.empty)
+        had = frozenset(key for key, column in found.items() if not column.empty)
         mask = self._mask(found)
         if mask is None:
-            return Picked(NONE, None, logged)
+            return Picked(NONE, had=had)
         chosen = Rows(rows.length, {key: both[key] for key in ordered(both)}).filter(mask).without_empty()
-        return Picked(chosen, None if mask.all() else mask.nonzero()[0], logged)
+        return Picked(chosen, None if mask.all() else mask.nonzero()[0], had)
 
     def _mask(self, found: dict[str, Column]) -> Mask | None:
         """Of each row, whether it is chosen; None when none is."""

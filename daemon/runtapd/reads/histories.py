@@ -170,7 +170,8 @@ class HistoryReads:
         if wishes.cache_only or standing.freshness.stale:
             if kept is None or not growth.is_whole(kept):
                 raise _not_in_cache(query.path)
-            return FromStore(part, query.path, query.range, query.keys, kept, None, self._as_kept(kept))
+            freshness = replace(self._as_kept(kept), stale=standing.freshness.stale)
+            return FromStore(part, query.path, query.range, query.keys, kept, None, freshness)
         if query.enough and (growth.missing_rows(kept, told) or 0) > LONG_ROWS:
             return ServersChoice(part, query.path, told, query.enough, waits, self._fresh(), storage_id)
         direct = resume is not None and not resume.generation
@@ -280,7 +281,7 @@ class _Reader:
         places = (resume.generation, resume.next, resume.rows_seen) if resume is not None else None
         async with aclosing(self.supply.stretches(self.choice, places)) as stretches:
             async for stretch in stretches:
-                self.missing -= stretch.rows.columns.keys() | stretch.logged
+                self.missing -= stretch.had
                 for batch in self._groups(stretch, await asyncio.to_thread(portions, stretch.rows)):
                     yield batch
         yield Batch(
@@ -288,7 +289,7 @@ class _Reader:
             total=self.done,
             group=self.groups,
             exact=self.supply.exact,
-            unknown_keys=tuple(key for key in self.query.keys if key in self.missing),
+            unknown_keys=tuple(key for key in self.query.keys if key in self.missing and key != STEP),
             freshness=self.supply.freshness,
             chosen_of=self.told.line_count if isinstance(self.supply, ServersChoice) else None,
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from runtapd import faults
 from runtapd.history import fetch
-from runtapd.history.choose import Choice
+from runtapd.history.choose import Choice, Picked
 from runtapd.history.columns import parse_rows
 from runtapd.history.growth import Told
 from runtapd.history.kept import Kept, needed
@@ -58,8 +58,8 @@ class Stretch:
     """The place of the first row looked at, where each row has one; None where only the end of all has."""
     places: Numbers | None = None
     """How far behind `first` each chosen row lies; None: all rows were chosen."""
-    logged: frozenset[str] = frozenset()
-    """Keys that rows looked at have, chosen or not."""
+    had: frozenset[str] = frozenset()
+    """The keys asked for that the rows looked at have, even where none of them was chosen."""
 
     def place_behind(self, sent: int) -> int | None:
         """Returns where to go on when so many rows have been sent."""
@@ -128,15 +128,15 @@ class Direct:
         if self.range.max_step is not None:
             end = min(end, self.range.max_step)
         if self.range.last_rows:
-            yield Stretch(await self._tail(choice, begin, end), None)
+            yield await self._tail(choice, begin, end)
             return
         whole = not self.range.min_step and self.range.max_step is None
         async for page, behind in self._pages(begin, end):
             rows = page.slice(self.passed, page.length)
             self.passed -= page.length - rows.length
             self.seen += rows.length
-            picked = await asyncio.to_thread(choice.picked, rows)
-            yield Stretch(picked.rows, behind, logged=picked.logged)
+            picked = await asyncio.to_thread(choice.of, rows)
+            yield Stretch(picked.rows, behind, had=picked.had)
             if whole and self.told.last_step is None and self._all_seen():
                 return  # there is no last step to stop at, but all rows have come
         if whole and not self._all_seen():
@@ -145,7 +145,7 @@ class Direct:
     def _all_seen(self) -> bool:
         return self.told.line_count is not None and self.seen >= self.told.line_count
 
-    async def _tail(self, choice: Choice, begin: int, end: int) -> Rows:
+    async def _tail(self, choice: Choice, begin: int, end: int) -> Stretch:
         """Returns the last rows of a range, looking back twice as far until there are enough."""
         wanted = self.range.last_rows
         # As dense as the rows are in all, and a little more.
@@ -153,8 +153,8 @@ class Direct:
         while True:
             start = max(begin, end - width)
             pages = [await asyncio.to_thread(choice.of, page) async for page, _ in self._pages(start, end)]
-            if sum(page.length for page in pages) >= wanted or start == begin:
-                return last(await asyncio.to_thread(joined, pages), wanted)
+            if sum(page.rows.length for page in pages) >= wanted or start == begin:
+                return await asyncio.to_thread(last, pages, wanted)
             width *= 4
 
     def _pages(self, begin: int, end: int) -> AsyncGenerator[tuple[Rows, int], None]:
@@ -194,7 +194,8 @@ class ServersChoice:
         texts = await self.part.upstream.history(
             self.path, min_step=0, max_step=end_of(self.told), samples=self.enough, wait=self.waits()
         )
-        yield Stretch(await asyncio.to_thread(choice.of, await parse_rows(texts)), None)
+        picked = await asyncio.to_thread(choice.of, await parse_rows(texts))
+        yield Stretch(picked.rows, None, had=picked.had)
 
 
 @dataclass
@@ -216,7 +217,7 @@ class System:
 
     async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
         rows, self.exact = await fetch.system(self.part.upstream, self.path, waits=self.waits)
-        yield Stretch(last(await asyncio.to_thread(choice.of, rows), self.last_rows), None)
+        yield last([await asyncio.to_thread(choice.of, rows)], self.last_rows)
 
 
 @dataclass
@@ -245,6 +246,8 @@ class FromStore:
     """The last step that was seen, and how many rows of it."""
     _sync: Sync | None = field(default=None, repr=False)
     _onward: Direct | None = field(default=None, repr=False)
+    _lacking: bool = False
+    """Whether the server, at the end, had not given all rows that it counts."""
 
     @property
     def storage_id(self) -> str:
@@ -257,8 +260,7 @@ class FromStore:
     @property
     def exact(self) -> bool:
         if self._onward is not None:
-            lines = self._onward.told.line_count if self.range == Range() else None
-            return lines is None or self.seen + self._onward.seen >= lines
+            return not self._lacking
         return self.kept is None or self.kept.mark.shortfall == 0
 
     async def prepare(self) -> None:
@@ -286,22 +288,26 @@ class FromStore:
         finally:
             if self._sync is not None:
                 self.leave(self._sync)
-        async with aclosing(self._go_on(self.waits).stretches(choice, None)) as stretches:
+        onward = self._go_on(self.waits)
+        async with aclosing(onward.stretches(choice, None)) as stretches:
             async for stretch in stretches:
                 yield stretch
+        before = self.seen if resumed is None else resumed[1] + self.seen
+        lines = onward.told.line_count if self.range == Range() else None
+        self._lacking = lines is not None and before + onward.seen < lines
 
     async def _stored(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
         await self._wait_for(0 if resumed is None else resumed[1] - 1)
         if resumed is not None and self.generation != resumed[0]:
             raise Unkept
         if self.range.last_rows:
-            yield Stretch(await self._tail(choice), None)
+            yield await self._tail(choice)
             return
         begin = resumed[1] if resumed is not None else await self._row_of(self.range.min_step or 0)
         async for first, rows in self._rows(begin):
-            picked = await asyncio.to_thread(choice.picked, rows)
+            picked = await asyncio.to_thread(choice.of, rows)
             self._see(rows)
-            yield Stretch(picked.rows, first + rows.length, first, picked.places, picked.logged)
+            yield Stretch(picked.rows, first + rows.length, first, picked.places, picked.had)
 
     def _see(self, rows: Rows) -> None:
         steps, (before, count) = rows.steps, self._last
@@ -367,7 +373,7 @@ class FromStore:
             return held.only(needed(self.keys)) if self.keys else held
         return await stored_rows(self.part, self.path, kept, row, keys=self.keys, waits=self.waits)
 
-    async def _tail(self, choice: Choice) -> Rows:
+    async def _tail(self, choice: Choice) -> Stretch:
         """Returns the last rows of a range, looking back farther until there are enough."""
         assert self.kept is not None
         wanted = self.range.last_rows
@@ -377,8 +383,8 @@ class FromStore:
         while True:
             start = max(begin, end - width)
             found = [choice.of(rows.slice(0, end - at)) async for at, rows in self._rows(start) if at < end]
-            if sum(rows.length for rows in found) >= wanted or start == begin:
-                return last(await asyncio.to_thread(joined, found), wanted)
+            if sum(picked.rows.length for picked in found) >= wanted or start == begin:
+                return await asyncio.to_thread(last, found, wanted)
             width *= 4
 
     async def _row_of(self, step: int) -> int:
@@ -386,6 +392,10 @@ class FromStore:
         return await row_of_step(self.part, self.path, self.kept, step, waits=self.waits)
 
 
-def last(rows: Rows, count: int) -> Rows:
-    """The last so many rows; 0: all."""
-    return rows.slice(rows.length - count, rows.length) if count else rows
+def last(picked: Sequence[Picked], count: int) -> Stretch:
+    """The last so many of the chosen rows, with nothing behind them; 0: all."""
+    rows = joined([part.rows for part in picked])
+    if not rows.length or not count:
+        return Stretch(rows, None, had=frozenset().union(*(part.had for part in picked)))
+    rows = rows.slice(rows.length - count, rows.length).without_empty()
+    return Stretch(rows, None, had=frozenset(rows.columns))

@@ -24,8 +24,9 @@ def check_choices(request: object, names: Sequence[str]) -> None:
 
 
 def wanted_keys(keys: Iterable[str]) -> tuple[str, ...]:
-    """The keys, each once. `_step` always comes; asking for it by name changes nothing."""
-    return tuple(dict.fromkeys(key for key in keys if key != STEP))
+    """The keys, each once. `_step` always comes; asking for it by name beside others changes nothing."""
+    wanted = tuple(dict.fromkeys(keys))
+    return tuple(key for key in wanted if key != STEP) or wanted
 
 
 async def of_batch(batch: Batch, wanted: pb.HistoryFormat.ValueType) -> pb.ReadHistoryResponse:
