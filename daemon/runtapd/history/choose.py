@@ -18,6 +18,17 @@ LARGEST_BATCH = 3 * 2**19
 
 
 @dataclass(frozen=True, slots=True)
+class Picked:
+    """What was chosen of some rows."""
+
+    rows: Rows
+    places: Numbers | None = None
+    """Of each chosen row, its place among all; None when all were chosen, or none."""
+    logged: frozenset[str] = frozenset()
+    """The keys asked for that any of the rows has, chosen or not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """The keys that are wanted and the rows they stand for."""
 
@@ -35,20 +46,21 @@ class Choice:
 
     def of(self, rows: Rows) -> Rows:
         """The chosen rows with the chosen columns, as far as there are any."""
-        return self.picked(rows)[0]
+        return self.picked(rows).rows
 
-    def picked(self, rows: Rows) -> tuple[Rows, Numbers | None]:
-        """The same, and the places of the chosen rows among all; None when all were chosen."""
+    def picked(self, rows: Rows) -> Picked:
+        """The same, with where they were and what else was seen."""
         if not self.keys or not rows.length:
-            return rows, None
+            return Picked(rows)
         found = {key: column for key in self.keys if (column := reached(rows, key)) is not None}
         always = {key: rows.columns[key] for key in self.always if key in rows.columns}
         both = found | always
+        logged = frozenset(key for key, column in found.items() if not column.empty)
         mask = self._mask(found)
         if mask is None:
-            return NONE, None
+            return Picked(NONE, None, logged)
         chosen = Rows(rows.length, {key: both[key] for key in ordered(both)}).filter(mask).without_empty()
-        return chosen, None if mask.all() else mask.nonzero()[0]
+        return Picked(chosen, None if mask.all() else mask.nonzero()[0], logged)
 
     def _mask(self, found: dict[str, Column]) -> Mask | None:
         """Of each row, whether it is chosen; None when none is."""

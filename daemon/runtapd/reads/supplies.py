@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from runtapd import faults
 from runtapd.history import fetch
-from runtapd.history.choose import Choice
+from runtapd.history.choose import Choice, Picked
 from runtapd.history.growth import Told
 from runtapd.history.kept import Kept, needed
 from runtapd.history.table import NONE, Rows, joined
@@ -48,11 +48,13 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Chosen rows that lie together, and where a stream goes on behind each of them."""
+    """Chosen rows that lie together, maybe none, and where a stream goes on behind each of them."""
 
     rows: Rows
     behind: int | None
     """Where it goes on behind all of them; None: nowhere."""
+    logged: frozenset[str] = frozenset()
+    """The keys asked for that the rows looked at have."""
     first: int | None = None
     """The place of the first row looked at, where each row has one; None where only the end of all has."""
     places: Numbers | None = None
@@ -125,33 +127,35 @@ class Direct:
         if self.range.max_step is not None:
             end = min(end, self.range.max_step)
         if self.range.last_rows:
-            yield Stretch(await self._tail(choice, begin, end), None)
+            yield await self._tail(choice, begin, end)
             return
         whole = not self.range.min_step and self.range.max_step is None
-        async for page, behind in self._pages(begin, end):
-            rows = page.slice(self.passed, page.length)
-            self.passed -= page.length - rows.length
-            self.seen += rows.length
-            if (chosen := await asyncio.to_thread(choice.of, rows)).length:
-                yield Stretch(chosen, behind)
-            if whole and self.told.last_step is None and self._all_seen():
-                return  # there is no last step to stop at, but all rows have come
+        async with aclosing(self._pages(begin, end)) as pages:
+            async for page, behind in pages:
+                rows = page.slice(self.passed, page.length)
+                self.passed -= page.length - rows.length
+                self.seen += rows.length
+                picked = await asyncio.to_thread(choice.picked, rows)
+                yield Stretch(picked.rows, behind, picked.logged)
+                if whole and self.told.last_step is None and self._all_seen():
+                    return  # there is no last step to stop at, but all rows have come
         if whole and not self._all_seen():
             self.exact = False  # the server counts more rows than it was ready to give
 
     def _all_seen(self) -> bool:
         return self.told.line_count is not None and self.seen >= self.told.line_count
 
-    async def _tail(self, choice: Choice, begin: int, end: int) -> Rows:
-        """Returns the last rows of a range, looking back twice as far until there are enough."""
+    async def _tail(self, choice: Choice, begin: int, end: int) -> Stretch:
+        """Returns the last rows of a range, looking back farther until there are enough."""
         wanted = self.range.last_rows
         # As dense as the rows are in all, and a little more.
         width = max(wanted, wanted * (end - begin) * 5 // (4 * max(1, self.told.line_count or end)))
         while True:
             start = max(begin, end - width)
-            pages = [await asyncio.to_thread(choice.of, page) async for page, _ in self._pages(start, end)]
-            if sum(page.length for page in pages) >= wanted or start == begin:
-                return last(await asyncio.to_thread(joined, pages), wanted)
+            async with aclosing(self._pages(start, end)) as pages:
+                found = [await asyncio.to_thread(choice.picked, page) async for page, _ in pages]
+            if sum(one.rows.length for one in found) >= wanted or start == begin:
+                return await asyncio.to_thread(_end_of, found, wanted)
             width *= 4
 
     def _pages(self, begin: int, end: int) -> AsyncGenerator[tuple[Rows, int], None]:
@@ -188,7 +192,7 @@ class System:
 
     async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
         rows, self.exact = await fetch.system(self.part.upstream, self.path, waits=self.waits)
-        yield Stretch(last(await asyncio.to_thread(choice.of, rows), self.last_rows), None)
+        yield await asyncio.to_thread(lambda: _end_of([choice.picked(rows)], self.last_rows))
 
 
 @dataclass
@@ -212,7 +216,10 @@ class FromStore:
     leave: Callable[[Sync], None] = lambda sync: None
     otherwise: Freshness | None = None
     """What to say of what is stored when the server does not answer; None: that is an error."""
-    seen: int = 0
+    _before: int = 0
+    """Rows looked at before the stream was resumed."""
+    _seen: int = 0
+    """Rows of the store looked at since."""
     _last: tuple[int, int] = (0, 0)
     """The last step that was seen, and how many rows of it."""
     _sync: Sync | None = field(default=None, repr=False)
@@ -230,8 +237,13 @@ class FromStore:
     def exact(self) -> bool:
         if self._onward is not None:
             lines = self._onward.told.line_count if self.range == Range() else None
-            return lines is None or self.seen + self._onward.seen >= lines
+            return lines is None or self.seen >= lines
         return self.kept is None or self.kept.mark.shortfall == 0
+
+    @property
+    def seen(self) -> int:
+        """Rows looked at so far, in the store and behind it."""
+        return self._before + self._seen + (self._onward.seen if self._onward else 0)
 
     async def prepare(self) -> None:
         if self.join is None:
@@ -246,6 +258,7 @@ class FromStore:
         self.join = None
 
     async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
+        self._before = 0 if resumed is None else resumed[2]
         self._sync = await self.join() if self.join is not None else None
         try:
             async with aclosing(self._stored(choice, resumed)) as stretches:
@@ -253,8 +266,10 @@ class FromStore:
                     yield stretch
             return
         except Unkept:
-            if not self.seen or self.waits is None or await self._is_another():
+            if not self._seen or self.waits is None or await self._is_another():
                 raise
+            if resumed is not None and self._last[1] >= self._seen:
+                raise  # rows of this step may have been given before, nobody knows how many
         finally:
             if self._sync is not None:
                 self.leave(self._sync)
@@ -267,20 +282,19 @@ class FromStore:
         if resumed is not None and self.generation != resumed[0]:
             raise Unkept
         if self.range.last_rows:
-            yield Stretch(await self._tail(choice), None)
+            yield await self._tail(choice)
             return
         begin = resumed[1] if resumed is not None else await self._row_of(self.range.min_step or 0)
         async for first, rows in self._rows(begin):
-            chosen, places = await asyncio.to_thread(choice.picked, rows)
+            picked = await asyncio.to_thread(choice.picked, rows)
             self._see(rows)
-            if chosen.length:
-                yield Stretch(chosen, first + rows.length, first, places)
+            yield Stretch(picked.rows, first + rows.length, picked.logged, first, picked.places)
 
     def _see(self, rows: Rows) -> None:
         steps, (before, count) = rows.steps, self._last
         step = int(steps[-1])
         self._last = step, int((steps == step).sum()) + (count if step == before else 0)
-        self.seen += rows.length
+        self._seen += rows.length
 
     async def _is_another(self) -> bool:
         """Whether the store has begun another history of the run since: then rows were not as they were stored."""
@@ -309,12 +323,12 @@ class FromStore:
             wanted = self._sync.end() if self.range.last_rows else self._sync.more_than(rows)
             kept = await wanted
         except faults.UpstreamFault:
-            if self.otherwise is None or self.kept is None or self.seen:
+            if self.otherwise is None or self.kept is None or self._seen:
                 raise
             self.leave(self._sync)
             self._sync, self.freshness = None, self.otherwise
             return
-        if self.seen and kept.generation != self.generation:
+        if self._seen and kept.generation != self.generation:
             raise Unkept
         self.kept = kept
 
@@ -340,7 +354,7 @@ class FromStore:
             return held.only(needed(self.keys)) if self.keys else held
         return await stored_rows(self.part, self.path, kept, row, keys=self.keys, waits=self.waits)
 
-    async def _tail(self, choice: Choice) -> Rows:
+    async def _tail(self, choice: Choice) -> Stretch:
         """Returns the last rows of a range, looking back farther until there are enough."""
         assert self.kept is not None
         wanted = self.range.last_rows
@@ -349,9 +363,13 @@ class FromStore:
         width = wanted
         while True:
             start = max(begin, end - width)
-            found = [choice.of(rows.slice(0, end - at)) async for at, rows in self._rows(start) if at < end]
-            if sum(rows.length for rows in found) >= wanted or start == begin:
-                return last(await asyncio.to_thread(joined, found), wanted)
+            found = [
+                await asyncio.to_thread(choice.picked, rows.slice(0, end - at))
+                async for at, rows in self._rows(start)
+                if at < end
+            ]
+            if sum(one.rows.length for one in found) >= wanted or start == begin:
+                return await asyncio.to_thread(_end_of, found, wanted)
             width *= 4
 
     async def _row_of(self, step: int) -> int:
@@ -359,6 +377,8 @@ class FromStore:
         return await row_of_step(self.part, self.path, self.kept, step, waits=self.waits)
 
 
-def last(rows: Rows, count: int) -> Rows:
-    """The last so many rows; 0: all."""
-    return rows.slice(rows.length - count, rows.length) if count else rows
+def _end_of(found: Sequence[Picked], count: int) -> Stretch:
+    """The last so many of the chosen rows; 0: all."""
+    rows = joined([one.rows for one in found])
+    logged = frozenset[str]().union(*(one.logged for one in found))
+    return Stretch(rows.slice(rows.length - count, rows.length) if count else rows, None, logged)
