@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from runtapd.history.store import HistoryStore
 from runtapd.model import encode
 from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
-from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads, Position
+from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads, Position, Reading
 from runtapd.reads.overlay import ShownRun
+from runtapd.reads.standing import Standing
 from runtapd.upstream.api import NO_EXPORTS, Exports, Wait
 from tests.support.history_rows import plain_rows
 from tests.support.runs import make_run
@@ -51,8 +53,12 @@ class Server:
     """Whether it tells how many rows there are."""
     stepped: bool = True
     """Whether it tells which step is the last."""
+    late_steps: int = 0
+    """By how much that is less than it is."""
     asked: list[tuple[int, int, int]] = field(default_factory=list)
     before_answer: Callable[[], None] = lambda: None
+    files: Sequence[bytes] = ()
+    """What it has exported, as Parquet."""
 
     async def history(
         self, path: RunPath, *, min_step: int, max_step: int, samples: int, wait: Wait, **more: Any
@@ -70,7 +76,10 @@ class Server:
         return [json.dumps(row) for row in self.rows[:samples]]
 
     async def exports(self, path: RunPath, wait: Wait) -> Exports:
-        return NO_EXPORTS
+        return Exports(tuple(map(str, range(len(self.files))))) if self.files else NO_EXPORTS
+
+    async def download(self, url: str, file: Path, wait: Wait, *, most_bytes: int) -> None:
+        file.write_bytes(self.files[int(url)])
 
     def touched(self) -> None:
         """The run was heard of again."""
@@ -79,15 +88,19 @@ class Server:
 
 @dataclass
 class Histories:
-    """The store, asked on the spot."""
+    """The store, asked in the same thread."""
 
     folder: Path
     broken: bool = False
+    turns: int = 0
+    """How often others have their turn before it answers."""
 
     def __post_init__(self) -> None:
         self.store = HistoryStore(self.folder)
 
     async def read(self, question: Callable[[HistoryStore], Any], otherwise: Any) -> Any:
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
         return otherwise if self.broken else question(self.store)
 
     def used(self, names: Sequence[str]) -> None:
@@ -106,6 +119,8 @@ class World:
         self.histories = Histories(folder)
         self.account = _Account()
         self.now = 1000.0
+        self.slow_answers: list[ShownRun] = []
+        """What is heard of the run next, though it is older."""
         self.reads = HistoryReads(self, lambda: self.now)  # type: ignore[arg-type]  # of RunReads, one method
 
     @property
@@ -118,6 +133,8 @@ class World:
 
     async def run(self, part: Any, path: RunPath, wishes: Wishes, wait: Wait) -> ShownRun:
         """What RunReads would give: the run as the server has it now."""
+        if self.slow_answers:
+            return self.slow_answers.pop()
         server = self.server
         steps = [row["_step"] for row in server.rows if "_step" in row and server.stepped]
         record = encode.record_of(
@@ -129,9 +146,21 @@ class World:
             ),
             app_url="https://x",
             fetched_at=self.now,
-            last_step=max(steps, default=None),
+            last_step=max(steps) - server.late_steps if steps else None,
         )
         return ShownRun(record, Freshness(self.now, Source.UPSTREAM), {})
+
+    async def reading(self, wishes: Wishes | None = None, **query: Any) -> Reading:
+        """A read that has been begun."""
+        shown = await self.run(None, PATH, wishes or Wishes(), Wait(0.0))
+        return await self.reads.reading(
+            self,  # type: ignore[arg-type]  # of Partition, what histories need
+            HistoryQuery(PATH, **query),
+            Standing.of(shown),
+            None,
+            wishes or Wishes(),
+            lambda: Wait(0.0),
+        )
 
     async def stream(
         self, resume: Position | None = None, wishes: Wishes | None = None, **query: Any
@@ -144,8 +173,9 @@ class World:
             wishes or Wishes(),
             lambda: Wait(0.0),
         )
-        async for batch in reads:
-            yield batch
+        async with aclosing(reads):
+            async for batch in reads:
+                yield batch
 
     async def batches(
         self, resume: Position | None = None, wishes: Wishes | None = None, **query: Any

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runtapd import faults
+from runtapd.cache.policy import Wishes
 from runtapd.history import kept as pieces
 from runtapd.history import windows
+from runtapd.reads.histories import Batch
 from tests.support.history_rows import plain_rows
 from tests.support.one_history import Row, World, on_loop
 
@@ -150,3 +154,71 @@ async def test_a_history_that_was_begun_anew_is_not_gone_on_with(tmp_path: Path)
                 held = world.kept
                 assert held is not None
                 world.histories.store.begin(held.storage_id, held.mark)
+
+
+@on_loop
+async def test_keys_that_never_occur_together_are_known_keys(tmp_path: Path) -> None:
+    rows = [{"_step": i, ("odd" if i % 2 else "even"): i} for i in range(200)]
+    world = World(tmp_path, rows)
+    cases: list[dict[str, Any]] = [{}, {"last_rows": 5}, {"min_step": 10}]
+    for more in cases:
+        found = await world.batches(keys=("odd", "even", "never"), inner=True, **more)
+        assert [batch.rows.length for batch in found] == [0]
+        assert found[-1].unknown_keys == ("never",)
+
+
+@on_loop
+async def test_a_stream_resumed_amid_a_step_gives_no_row_twice(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "GROUP_ROWS", 8)
+        # Rows of one step in several messages and several stretches of the store.
+        rows: list[Row] = [{"_step": i // 10, "i": i, "text": "x" * 2**18} for i in range(30)]
+        world = World(tmp_path, rows)
+        whole = await world.batches()
+        for place, batch in enumerate(whole):
+            if batch.resume is None:
+                continue
+            found = [row["i"] for one in whole[: place + 1] for row in plain_rows(one.rows)]
+            await world.read(wishes=Wishes(cache_only=True))
+            stream = world.stream(batch.resume)
+            try:
+                async for one in stream:
+                    found += [row["i"] for row in plain_rows(one.rows)]
+                    world.histories.broken = True
+            except faults.PreconditionFailed as fault:
+                assert fault.reason == "HISTORY_REWRITTEN"
+            else:
+                assert found == list(range(30))
+            assert found == list(range(len(found)))
+            world.histories.broken = False
+
+
+@on_loop
+async def test_a_stream_that_went_on_without_the_store_can_be_resumed(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "GROUP_ROWS", 300)
+        world = World(tmp_path, rows_at(*range(3000)))
+        await world.read()
+        found: list[Batch] = []
+        async for batch in world.stream():
+            found.append(batch)
+            is_broken(world)
+        for place, batch in enumerate(found):
+            if batch.resume is not None and not batch.resume.generation:
+                before = sum(one.rows.length for one in found[: place + 1])
+                assert batch.resume.rows_seen == before
+                rest = await world.batches(batch.resume)
+                assert [row["_step"] for one in rest for row in plain_rows(one.rows)] == list(
+                    range(before, 3000)
+                )
+                assert rest[-1].exact
+
+
+@on_loop
+async def test_a_reader_that_leaves_a_stream_from_the_server_leaves_nothing_behind(tmp_path: Path) -> None:
+    world = World(tmp_path, rows_at(*range(60_000)))
+    world.histories.broken = True
+    stream = world.stream()
+    await anext(stream)
+    await stream.aclose()
+    assert asyncio.all_tasks() == {asyncio.current_task()}

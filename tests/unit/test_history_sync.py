@@ -13,8 +13,10 @@ import pytest
 from runtapd import faults
 from runtapd.cache.policy import Wishes
 from runtapd.model.freshness import Source
+from runtapd.upstream.api import Wait
 from tests.support.history_rows import plain_rows
-from tests.support.one_history import Row, World, on_loop
+from tests.support.one_history import PATH, Row, World, on_loop
+from tests.support.parquet_exports import parquet
 
 
 def rows_of(count: int, begin: int = 0, gap: int = 1, salt: float = 0.0) -> list[Row]:
@@ -235,6 +237,115 @@ async def test_no_cache_fetches_all_again(tmp_path: Path) -> None:
     await world.read()
     world.server.rows = [row | {"loss": 7.0} for row in world.server.rows]  # and nothing tells of it
     assert await world.read(wishes=Wishes(no_cache=True)) == world.server.rows
+
+
+@on_loop
+async def test_part_of_a_history_does_not_stand_for_all_of_it_when_the_server_fails(tmp_path: Path) -> None:
+    world = World(tmp_path, rows_of(60_000))
+
+    def fail_late() -> None:
+        if len(world.server.asked) > 3:
+            raise faults.UpstreamUnavailable("gone")
+
+    world.server.before_answer = fail_late
+    for _ in range(2):
+        with pytest.raises(faults.UpstreamUnavailable):
+            await world.read(wishes=Wishes(allow_stale_on_error=True))
+    assert world.kept is not None and world.kept.rows
+
+
+@on_loop
+async def test_rows_are_no_fresher_than_what_was_heard_before_them(tmp_path: Path) -> None:
+    world = World(tmp_path, rows_of(2500))
+
+    def pass_time() -> None:
+        world.now += 5.0
+
+    world.server.before_answer = pass_time
+    begun = world.now
+    found = await world.batches()
+    assert all(batch.freshness and batch.freshness.fetched_at == begun for batch in found)
+    later = await world.batches(wishes=Wishes(cache_only=True))
+    assert later[-1].freshness is not None and later[-1].freshness.fetched_at == begun
+
+
+@on_loop
+async def test_rows_that_came_late_are_no_reason_to_miss_others(tmp_path: Path) -> None:
+    world = World(tmp_path, rows_of(100), state="running")
+    world.server.late_steps = 10
+    assert not (await world.batches())[-1].exact
+    world.server.late_steps = 0
+    world.server.touched()
+    found = await world.batches()
+    assert found[-1].exact and found[-1].done == 100
+    world.server.rows = sorted(rows_of(100) + rows_of(10, 20), key=lambda row: row["_step"])
+    world.server.touched()
+    assert await world.read() == world.server.rows
+
+
+@on_loop
+async def test_a_count_that_comes_late_does_not_hide_rows(tmp_path: Path) -> None:
+    world = World(tmp_path, rows_of(100), state="running", counted=False)
+    await world.read()
+    world.server.rows = sorted(rows_of(100) + rows_of(10, 20), key=lambda row: row["_step"])
+    world.server.counted = True
+    world.server.touched()
+    assert await world.read() == world.server.rows
+
+
+@on_loop
+async def test_who_heard_less_does_not_undo_what_was_stored_since(tmp_path: Path) -> None:
+    world = World(tmp_path, rows_of(2500), state="running")
+    await world.read()
+    older = await world.run(world, PATH, Wishes(), Wait(0.0))
+    world.now += 1
+    world.server.rows = rows_of(2600)
+    world.server.touched()
+    stream = world.stream()
+    await anext(stream)
+    await asyncio.sleep(0)
+    await world.read()
+    before = world.kept
+    world.slow_answers.append(older)
+    assert await world.read() == world.server.rows
+    assert before is not None and world.kept == before
+    await stream.aclose()
+
+
+def exported(world: World, rows: list[Row]) -> None:
+    """The server offers these rows as a file."""
+    world.server.files = [parquet([json.dumps(row) for row in rows])]
+
+
+@on_loop
+async def test_histories_that_were_exported_are_prepared_from_their_files_alone(tmp_path: Path) -> None:
+    world = World(tmp_path, rows_of(6000))
+    exported(world, world.server.rows)
+    world.histories.turns = 5
+    reading = await world.reading()
+    await reading.prepare()
+    world.server.asked.clear()
+    found = [row for batch in [b async for b in reading.batches()] for row in plain_rows(batch.rows)]
+    assert found == world.server.rows and not world.server.asked
+
+
+@on_loop
+async def test_nothing_is_held_of_what_was_brought_up_to_date(tmp_path: Path) -> None:
+    world = World(tmp_path, rows_of(6000))
+    exported(world, world.server.rows[:5900])
+    await world.read()
+    assert not len(world.reads.syncs) and not world.reads.syncs.in_memory.bytes
+    world.server.touched()
+    world.server.rows = [row | {"loss": 3.0} for row in world.server.rows]
+    exported(world, world.server.rows[:5900])
+
+    def fail() -> None:
+        raise faults.UpstreamUnavailable("gone")
+
+    world.server.before_answer = fail
+    with pytest.raises(faults.UpstreamUnavailable):
+        await world.read(wishes=Wishes(no_cache=True))
+    assert not len(world.reads.syncs) and not world.reads.syncs.in_memory.bytes
 
 
 @pytest.mark.parametrize("seed", range(25))

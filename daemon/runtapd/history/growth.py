@@ -73,6 +73,12 @@ def is_whole(kept: Kept) -> bool:
     return kept.mark.checked_at > 0
 
 
+def is_younger(kept: Kept | None, asked_at: float, now: float) -> bool:
+    """Whether all of it was right at a later time than that. What was heard then must not undo it: of two answers that
+    are under way at once, the older one may be the last to come."""
+    return kept is not None and asked_at < kept.mark.checked_at <= now  # or the clock was set back since
+
+
 def need(kept: Kept | None, told: Told) -> Need:
     """Returns what the stored history needs to be what the server tells of."""
     if kept is None or _is_less(told.last_step, kept.mark.last_step):
@@ -107,11 +113,13 @@ def adds_up(kept: Kept, before: Mark | None, told: Told) -> bool:
     """
     if told.line_count is None:
         return True
-    if before is None:
-        return kept.rows >= told.line_count
-    if before.line_count is None:
-        return True
-    return kept.rows + before.shortfall >= told.line_count
+    known = 0 if before is None or before.line_count is None else before.shortfall
+    return kept.rows + known >= told.line_count
+
+
+def shortfall(kept: Kept, told: Told) -> int:
+    """How many rows the server counts besides those that are stored; one that does not count tells of none."""
+    return max(0, (told.line_count or 0) - kept.rows)
 
 
 def same_rows(stored: Rows, fetched: Rows) -> bool:

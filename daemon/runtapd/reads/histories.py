@@ -20,11 +20,12 @@ from runtapd.history.kept import Kept
 from runtapd.history.table import CLOCK, NONE, STEP, Rows
 from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
+from runtapd.reads.chosen import ServersChoice, System
 from runtapd.reads.partitions import Partition
 from runtapd.reads.runs import RunReads
 from runtapd.reads.standing import Standing
 from runtapd.reads.stored import Unkept
-from runtapd.reads.supplies import Direct, FromStore, Range, ServersChoice, Stretch, Supply, System
+from runtapd.reads.supplies import Direct, FromStore, Range, Stretch, Supply
 from runtapd.reads.syncing import Syncs
 from runtapd.upstream.api import Waits
 
@@ -112,7 +113,7 @@ class HistoryReads:
     def __init__(self, runs: RunReads, clock: Callable[[], float]) -> None:
         self._runs = runs
         self._clock = clock
-        self._syncs = Syncs(clock)
+        self.syncs = Syncs(clock)
 
     async def read(
         self, part: Partition, query: HistoryQuery, resume: Position | None, wishes: Wishes, waits: Waits
@@ -148,7 +149,7 @@ class HistoryReads:
                 query.range,
                 query.page_rows,
                 waits,
-                self._fresh(),
+                _fresh(standing),
                 standing.storage_id,
             )
         return Reading(query, standing.told, supply, resume, direct)
@@ -165,7 +166,7 @@ class HistoryReads:
         """Says where the rows come from."""
         told, storage_id = standing.told, standing.storage_id
         if query.system:
-            return System(part, query.path, query.last_rows, waits, self._fresh())
+            return System(part, query.path, query.last_rows, waits, Freshness(self._clock(), Source.UPSTREAM))
         kept = await part.histories.read(lambda store: store.kept(storage_id), None)
         if wishes.cache_only or standing.freshness.stale:
             if kept is None or not growth.is_whole(kept):
@@ -173,7 +174,7 @@ class HistoryReads:
             freshness = replace(self._as_kept(kept), stale=standing.freshness.stale)
             return FromStore(part, query.path, query.range, query.keys, kept, None, freshness)
         if query.enough and (growth.missing_rows(kept, told) or 0) > LONG_ROWS:
-            return ServersChoice(part, query.path, told, query.enough, waits, self._fresh(), storage_id)
+            return ServersChoice(part, query.path, told, query.enough, waits, _fresh(standing), storage_id)
         direct = resume is not None and not resume.generation
         if direct or (resume is None and _is_small_part(query, kept, told)):
             return Direct(
@@ -183,11 +184,12 @@ class HistoryReads:
                 query.range,
                 query.page_rows,
                 waits,
-                self._fresh(),
+                _fresh(standing),
                 storage_id,
             )
         anew = wishes.no_cache and resume is None
-        if kept is not None and not anew and growth.need(kept, told) is Need.NOTHING:
+        younger = growth.is_younger(kept, standing.current_at, self._clock())
+        if kept is not None and not anew and (younger or growth.need(kept, told) is Need.NOTHING):
             freshness = replace(standing.freshness, source=Source.DISK, revalidated=LINES)
             return FromStore(part, query.path, query.range, query.keys, kept, waits, freshness)
         return FromStore(
@@ -197,10 +199,12 @@ class HistoryReads:
             query.keys,
             kept,
             waits,
-            self._fresh(),
-            join=lambda: self._syncs.join(part, standing, waits, page_rows=query.page_rows, anew=anew),
-            leave=lambda sync: self._syncs.leave(sync, waits),
-            otherwise=self._as_kept(kept) if kept and wishes.allow_stale_on_error else None,
+            _fresh(standing),
+            join=lambda: self.syncs.join(part, standing, waits, page_rows=query.page_rows, anew=anew),
+            leave=lambda sync: self.syncs.leave(sync, waits),
+            otherwise=self._as_kept(kept)
+            if kept and growth.is_whole(kept) and wishes.allow_stale_on_error
+            else None,
         )
 
     async def _current(self, part: Partition, path: RunPath, wishes: Wishes, waits: Waits) -> Standing:
@@ -210,11 +214,13 @@ class HistoryReads:
             return found
         return Standing.of(await self._runs.run(part, path, replace(wishes, max_age_s=0.0), waits()))
 
-    def _fresh(self) -> Freshness:
-        return Freshness(self._clock(), Source.UPSTREAM)
-
     def _as_kept(self, kept: Kept) -> Freshness:
         return Freshness(kept.mark.checked_at, Source.DISK, stale=True)
+
+
+def _fresh(standing: Standing) -> Freshness:
+    """How fresh rows are that are fetched now: which ones they are was heard before."""
+    return Freshness(standing.current_at, Source.UPSTREAM)
 
 
 def _is_small_part(query: HistoryQuery, kept: Kept | None, told: Told) -> bool:
@@ -282,6 +288,8 @@ class _Reader:
         async with aclosing(self.supply.stretches(self.choice, places)) as stretches:
             async for stretch in stretches:
                 self.missing -= stretch.had
+                if not stretch.rows.length:
+                    continue
                 for batch in self._groups(stretch, await asyncio.to_thread(portions, stretch.rows)):
                     yield batch
         yield Batch(

@@ -1,4 +1,4 @@
-"""Where the rows of a history come from: the store, the server, or the server's sample of system metrics."""
+"""Where the rows of a history come from: the store, or the server; `chosen.py` has what servers choose."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Protocol
 from runtapd import faults
 from runtapd.history import fetch
 from runtapd.history.choose import Choice, Picked
-from runtapd.history.columns import parse_rows
 from runtapd.history.growth import Told
 from runtapd.history.kept import Kept, needed
 from runtapd.history.table import NONE, Rows, joined
@@ -49,7 +48,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Chosen rows that lie together, and where a stream goes on behind each of them."""
+    """Chosen rows that lie together, maybe none, and where a stream goes on behind each of them."""
 
     rows: Rows
     behind: int | None
@@ -131,14 +130,15 @@ class Direct:
             yield await self._tail(choice, begin, end)
             return
         whole = not self.range.min_step and self.range.max_step is None
-        async for page, behind in self._pages(begin, end):
-            rows = page.slice(self.passed, page.length)
-            self.passed -= page.length - rows.length
-            self.seen += rows.length
-            picked = await asyncio.to_thread(choice.of, rows)
-            yield Stretch(picked.rows, behind, had=picked.had)
-            if whole and self.told.last_step is None and self._all_seen():
-                return  # there is no last step to stop at, but all rows have come
+        async with aclosing(self._pages(begin, end)) as pages:
+            async for page, behind in pages:
+                rows = page.slice(self.passed, page.length)
+                self.passed -= page.length - rows.length
+                self.seen += rows.length
+                picked = await asyncio.to_thread(choice.of, rows)
+                yield Stretch(picked.rows, behind, had=picked.had)
+                if whole and self.told.last_step is None and self._all_seen():
+                    return  # there is no last step to stop at, but all rows have come
         if whole and not self._all_seen():
             self.exact = False  # the server counts more rows than it was ready to give
 
@@ -152,9 +152,10 @@ class Direct:
         width = max(wanted, wanted * (end - begin) * 5 // (4 * max(1, self.told.line_count or end)))
         while True:
             start = max(begin, end - width)
-            pages = [await asyncio.to_thread(choice.of, page) async for page, _ in self._pages(start, end)]
-            if sum(page.rows.length for page in pages) >= wanted or start == begin:
-                return await asyncio.to_thread(last, pages, wanted)
+            async with aclosing(self._pages(start, end)) as pages:
+                found = [await asyncio.to_thread(choice.of, page) async for page, _ in pages]
+            if sum(one.rows.length for one in found) >= wanted or start == begin:
+                return await asyncio.to_thread(last, found, wanted)
             width *= 4
 
     def _pages(self, begin: int, end: int) -> AsyncGenerator[tuple[Rows, int], None]:
@@ -170,54 +171,6 @@ class Direct:
             page_rows=self.page_rows,
             waits=self.waits,
         )
-
-
-@dataclass
-class ServersChoice:
-    """Rows from all over a history, as the server chooses them."""
-
-    part: Partition
-    path: RunPath
-    told: Told
-    enough: int
-    waits: Waits
-    freshness: Freshness
-    storage_id: str = ""
-    generation: str = ""
-    exact: bool = False
-    seen: int = 0
-
-    async def prepare(self) -> None:
-        """There is nothing to prepare."""
-
-    async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
-        texts = await self.part.upstream.history(
-            self.path, min_step=0, max_step=end_of(self.told), samples=self.enough, wait=self.waits()
-        )
-        picked = await asyncio.to_thread(choice.of, await parse_rows(texts))
-        yield Stretch(picked.rows, None, had=picked.had)
-
-
-@dataclass
-class System:
-    """System metrics, as the server samples them."""
-
-    part: Partition
-    path: RunPath
-    last_rows: int
-    waits: Waits
-    freshness: Freshness
-    storage_id: str = ""
-    generation: str = ""
-    exact: bool = True
-    seen: int = 0
-
-    async def prepare(self) -> None:
-        """There is nothing to prepare."""
-
-    async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
-        rows, self.exact = await fetch.system(self.part.upstream, self.path, waits=self.waits)
-        yield last([await asyncio.to_thread(choice.of, rows)], self.last_rows)
 
 
 @dataclass
@@ -241,7 +194,10 @@ class FromStore:
     leave: Callable[[Sync], None] = lambda sync: None
     otherwise: Freshness | None = None
     """What to say of what is stored when the server does not answer; None: that is an error."""
-    seen: int = 0
+    _before: int = 0
+    """Rows looked at before the stream was resumed."""
+    _seen: int = 0
+    """Rows of the store looked at since."""
     _last: tuple[int, int] = (0, 0)
     """The last step that was seen, and how many rows of it."""
     _sync: Sync | None = field(default=None, repr=False)
@@ -263,6 +219,11 @@ class FromStore:
             return not self._lacking
         return self.kept is None or self.kept.mark.shortfall == 0
 
+    @property
+    def seen(self) -> int:
+        """Rows looked at so far, in the store and behind it."""
+        return self._before + self._seen + (self._onward.seen if self._onward else 0)
+
     async def prepare(self) -> None:
         if self.join is None:
             return
@@ -276,6 +237,7 @@ class FromStore:
         self.join = None
 
     async def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
+        self._before = 0 if resumed is None else resumed[2]
         self._sync = await self.join() if self.join is not None else None
         try:
             async with aclosing(self._stored(choice, resumed)) as stretches:
@@ -283,8 +245,10 @@ class FromStore:
                     yield stretch
             return
         except Unkept:
-            if not self.seen or self.waits is None or await self._is_another():
+            if not self._seen or self.waits is None or await self._is_another():
                 raise
+            if resumed is not None and self._last[1] >= self._seen:
+                raise  # rows of this step may have been given before, nobody knows how many
         finally:
             if self._sync is not None:
                 self.leave(self._sync)
@@ -292,9 +256,8 @@ class FromStore:
         async with aclosing(onward.stretches(choice, None)) as stretches:
             async for stretch in stretches:
                 yield stretch
-        before = self.seen if resumed is None else resumed[1] + self.seen
         lines = onward.told.line_count if self.range == Range() else None
-        self._lacking = lines is not None and before + onward.seen < lines
+        self._lacking = lines is not None and self.seen < lines
 
     async def _stored(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
         await self._wait_for(0 if resumed is None else resumed[1] - 1)
@@ -313,7 +276,7 @@ class FromStore:
         steps, (before, count) = rows.steps, self._last
         step = int(steps[-1])
         self._last = step, int((steps == step).sum()) + (count if step == before else 0)
-        self.seen += rows.length
+        self._seen += rows.length
 
     async def _is_another(self) -> bool:
         """Whether the store has begun another history of the run since: then rows were not as they were stored."""
@@ -342,12 +305,12 @@ class FromStore:
             wanted = self._sync.end() if self.range.last_rows else self._sync.more_than(rows)
             kept = await wanted
         except faults.UpstreamFault:
-            if self.otherwise is None or self.kept is None or self.seen:
+            if self.otherwise is None or self.kept is None or self._seen:
                 raise
             self.leave(self._sync)
             self._sync, self.freshness = None, self.otherwise
             return
-        if self.seen and kept.generation != self.generation:
+        if self._seen and kept.generation != self.generation:
             raise Unkept
         self.kept = kept
 
@@ -382,7 +345,11 @@ class FromStore:
         width = wanted
         while True:
             start = max(begin, end - width)
-            found = [choice.of(rows.slice(0, end - at)) async for at, rows in self._rows(start) if at < end]
+            found = [
+                await asyncio.to_thread(choice.of, rows.slice(0, end - at))
+                async for at, rows in self._rows(start)
+                if at < end
+            ]
             if sum(picked.rows.length for picked in found) >= wanted or start == begin:
                 return await asyncio.to_thread(last, found, wanted)
             width *= 4

@@ -31,8 +31,15 @@ T = TypeVar("T")
 WORTH_EXPORTS = 5_000
 """A history of fewer rows comes in a few pages; asking whether it was exported would only be one request more."""
 HELD_BYTES = 64 * 2**20
-"""So much of an export stays in memory until it is stored: its readers need not wait for the disk."""
+"""So much of exports stays in memory until it is stored, of all together: their readers need not wait for the disk."""
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class InMemory:
+    """How much of all histories together waits in memory to be stored."""
+
+    bytes: int = 0
 
 
 @dataclass(eq=False)
@@ -43,7 +50,10 @@ class Sync:
     path: RunPath
     storage_id: str
     told: Told
+    asked_at: float
+    """When the server told that."""
     clock: Callable[[], float]
+    in_memory: InMemory
     page_rows: int = 0
     anew: bool = False
     """Whether what is stored does not count."""
@@ -64,7 +74,7 @@ class Sync:
         self.task = asyncio.create_task(self._run())
         # Looked at here, so that nobody complains about what went wrong when all readers have left.
         self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        self.task.add_done_callback(lambda _: self._tell())
+        self.task.add_done_callback(lambda _: self._ended())
 
     def join(self, waits: Waits) -> None:
         """Takes in a reader: requests may take as long as the most patient of them says."""
@@ -102,6 +112,11 @@ class Sync:
                 return rows.slice(row - first, rows.length)
         return None
 
+    def _ended(self) -> None:
+        self.in_memory.bytes -= self._held_bytes
+        self._held_bytes = 0
+        self._tell()
+
     def _show(self, kept: Kept) -> None:
         self.kept = kept
         self._tell()
@@ -125,6 +140,9 @@ class Sync:
 
     async def _run(self) -> None:
         kept = None if self.anew else await self._ask(lambda store: store.kept(self.storage_id))
+        if kept is not None and growth.is_younger(kept, self.asked_at, self.clock()):
+            self._show(kept)
+            return
         need = growth.need(kept, self.told)
         if kept is not None and await self._is_whole(kept, need):
             await self._finish(kept, kept.mark.shortfall)
@@ -179,7 +197,7 @@ class Sync:
                 kept = await self._add(kept, page.between(next_step, None))
         if not checked or not growth.adds_up(kept, before, self.told):
             return False
-        await self._finish(kept, before.shortfall if before else 0)
+        await self._finish(kept, growth.shortfall(kept, self.told))
         return True
 
     async def _all(self) -> None:
@@ -191,14 +209,13 @@ class Sync:
                 kept = await self._add(kept, page)
             if growth.adds_up(kept, None, self.told):
                 return await self._finish(kept, 0)
-        self._holds = False
-        self._held.clear()
+        self._drop_held()
         kept = await self._begun()
         self._show(kept)
         async for page in self._rest(kept):
             kept = await self._add(kept, page)
             self._show(kept)
-        await self._finish(kept, max(0, (self.told.line_count or 0) - kept.rows))
+        await self._finish(kept, growth.shortfall(kept, self.told))
 
     async def _exported(self) -> Kept | None:
         """Stores the rows that the server has exported; None when that cannot be done, or is not worth asking."""
@@ -258,23 +275,29 @@ class Sync:
         if not self._holds:
             return await self._append(kept, rows, mark)
         self._held.append((kept.rows, rows))
-        self._held_bytes += sum(column.values.nbytes for column in rows.columns.values())
+        size = sum(column.values.nbytes for column in rows.columns.values())
+        self._held_bytes += size
+        self.in_memory.bytes += size
         kept = replace(kept, rows=kept.rows + rows.length, mark=mark)
-        if self._held_bytes > HELD_BYTES:
+        if self.in_memory.bytes > HELD_BYTES:
             await self._store_held(kept)
         return kept
 
     async def _store_held(self, kept: Kept) -> None:
         for _, rows in self._held:
             await self._append(kept, rows, replace(kept.mark, next_step=int(rows.steps[-1]) + 1))
-        self._holds = False
+        self._drop_held()
+
+    def _drop_held(self) -> None:
+        self.in_memory.bytes -= self._held_bytes
+        self._holds, self._held_bytes = False, 0
         self._held.clear()
 
     def _final(self, kept: Kept, shortfall: int) -> Mark:
         next_step = kept.mark.next_step
         if self.told.last_step is not None:
             next_step = max(next_step, self.told.last_step + 1)
-        return self.told.mark(next_step=next_step, now=self.clock(), whole=True, shortfall=shortfall)
+        return self.told.mark(next_step=next_step, now=self.asked_at, whole=True, shortfall=shortfall)
 
     async def _append(self, kept: Kept, rows: Rows, mark: Mark) -> Kept:
         now = await self._ask(lambda store: store.append(kept.storage_id, kept.generation, rows, mark))
@@ -315,7 +338,11 @@ class Syncs:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self.in_memory = InMemory()
         self._syncs: dict[tuple[str, str], Sync] = {}
+
+    def __len__(self) -> int:
+        return len(self._syncs)
 
     async def join(
         self, part: Partition, standing: Standing, waits: Waits, *, page_rows: int, anew: bool
@@ -325,10 +352,21 @@ class Syncs:
         while (sync := self._under_way(key)) is not None and (anew or sync.told != told):
             await asyncio.wait([sync.task])  # what it finds is of use for this one
         if sync is None:
-            sync = Sync(part, standing.path, standing.storage_id, told, self._clock, page_rows, anew)
+            sync = Sync(
+                part,
+                standing.path,
+                standing.storage_id,
+                told,
+                standing.current_at,
+                self._clock,
+                self.in_memory,
+                page_rows,
+                anew,
+            )
             sync.join(waits)
             self._syncs[key] = sync
             sync.begin()
+            sync.task.add_done_callback(lambda _: self._forget(key, sync))
         else:
             sync.join(waits)
         return sync
@@ -338,7 +376,9 @@ class Syncs:
         if not sync.leave(waits) or sync.shown:
             return
         sync.task.cancel()
-        key = (sync.part.account.account_id, sync.storage_id)
+        self._forget((sync.part.account.account_id, sync.storage_id), sync)
+
+    def _forget(self, key: tuple[str, str], sync: Sync) -> None:
         if self._syncs.get(key) is sync:
             del self._syncs[key]
 
