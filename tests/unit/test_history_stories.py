@@ -106,9 +106,9 @@ class Story:
         self._is(rows)
 
     def changes(self) -> None:
-        """Rows go, or come in between."""
+        """Rows go, or come in between; of the latter a server that does not count tells nothing."""
         rows, draw = list(self.world.server.rows), self.draw
-        if draw.random() < 0.5:
+        if not self.world.server.counted or draw.random() < 0.5:
             del rows[draw.randrange(len(rows) + 1) :]
             self.step = rows[-1]["_step"] if rows else 0
         else:
