@@ -22,7 +22,7 @@ MIXED: list[dict[str, Any]] = [
 
 
 def chosen(*keys: str, inner: bool = False, rows: list[dict[str, Any]] = ROWS) -> list[dict[str, Any]]:
-    return plain_rows(Choice(keys, inner).of(rows_of(rows)))
+    return plain_rows(Choice(keys, inner).of(rows_of(rows)).rows)
 
 
 def test_outer_takes_rows_with_any_key_and_null_counts() -> None:
@@ -49,11 +49,11 @@ def test_a_dotted_key_reaches_into_nested_values() -> None:
 
 def test_what_the_rows_had_is_told_whatever_was_chosen() -> None:
     for inner in (False, True):
-        picked = Choice(("loss", "acc", "never"), inner).picked(rows_of(ROWS))
-        assert picked.logged == {"loss", "acc"}
-    assert Choice(("a.x", "c.x"), inner=True).picked(rows_of(MIXED)).logged == {"a.x"}
+        picked = Choice(("loss", "acc", "never"), inner).of(rows_of(ROWS))
+        assert picked.had == {"loss", "acc"}
+    assert Choice(("a.x", "c.x"), inner=True).of(rows_of(MIXED)).had == {"a.x"}
 
 
 def test_columns_come_in_the_order_they_were_asked_for() -> None:
     rows = rows_of([{"_timestamp": 1.0, "b": 1, "a": 2, "_step": 0}])
-    assert list(Choice(("a", "_timestamp", "b")).of(rows).columns) == ["_step", "a", "b", "_timestamp"]
+    assert list(Choice(("a", "_timestamp", "b")).of(rows).rows.columns) == ["_step", "a", "b", "_timestamp"]

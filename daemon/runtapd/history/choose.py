@@ -19,13 +19,14 @@ LARGEST_BATCH = 3 * 2**19
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """What was chosen of some rows."""
+    """What a choice makes of some rows."""
 
     rows: Rows
+    """The chosen rows with the chosen columns, as far as there are any."""
     places: Numbers | None = None
-    """Of each chosen row, its place among all; None when all were chosen, or none."""
-    logged: frozenset[str] = frozenset()
-    """The keys asked for that any of the rows has, chosen or not."""
+    """Where they are among all; None when all were chosen."""
+    had: frozenset[str] = frozenset()
+    """The keys of the choice that any of the rows has, chosen or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +45,19 @@ class Choice:
         """The keys of which a row needs one: those of the clock, which every row has, only where nothing else is."""
         return tuple(key for key in self.keys if key not in CLOCK) or self.keys
 
-    def of(self, rows: Rows) -> Rows:
-        """The chosen rows with the chosen columns, as far as there are any."""
-        return self.picked(rows).rows
-
-    def picked(self, rows: Rows) -> Picked:
-        """The same, with where they were and what else was seen."""
+    def of(self, rows: Rows) -> Picked:
+        """Chooses."""
         if not self.keys or not rows.length:
             return Picked(rows)
         found = {key: column for key in self.keys if (column := reached(rows, key)) is not None}
         always = {key: rows.columns[key] for key in self.always if key in rows.columns}
         both = found | always
-        logged = frozenset(key for key, column in found.items() if not column.empty)
+        had = frozenset(key for key, column in found.items() if not column.empty)
         mask = self._mask(found)
         if mask is None:
-            return Picked(NONE, None, logged)
+            return Picked(NONE, had=had)
         chosen = Rows(rows.length, {key: both[key] for key in ordered(both)}).filter(mask).without_empty()
-        return Picked(chosen, None if mask.all() else mask.nonzero()[0], logged)
+        return Picked(chosen, None if mask.all() else mask.nonzero()[0], had)
 
     def _mask(self, found: dict[str, Column]) -> Mask | None:
         """Of each row, whether it is chosen; None when none is."""

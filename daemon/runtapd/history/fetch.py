@@ -153,8 +153,8 @@ class _Fetch:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and self._fault is None:
-            self._fault = task.exception()  # raised behind the pages that are there
+        fault = None if task.cancelled() else task.exception()
+        self._fault = self._fault or fault  # the first one is raised, behind the pages that are there
         self._news.set()
 
     # What to do next

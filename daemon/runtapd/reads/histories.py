@@ -20,12 +20,12 @@ from runtapd.history.kept import Kept
 from runtapd.history.table import CLOCK, NONE, STEP, Rows
 from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
-from runtapd.reads.from_store import FromStore
+from runtapd.reads.chosen import ServersChoice, System
 from runtapd.reads.partitions import Partition
 from runtapd.reads.runs import RunReads
 from runtapd.reads.standing import Standing
 from runtapd.reads.stored import Unkept
-from runtapd.reads.supplies import Direct, Range, ServersChoice, Stretch, Supply, System
+from runtapd.reads.supplies import Direct, FromStore, Range, Stretch, Supply
 from runtapd.reads.syncing import Syncs
 from runtapd.upstream.api import Waits
 
@@ -287,7 +287,7 @@ class _Reader:
         places = (resume.generation, resume.next, resume.rows_seen) if resume is not None else None
         async with aclosing(self.supply.stretches(self.choice, places)) as stretches:
             async for stretch in stretches:
-                self.missing -= stretch.logged
+                self.missing -= stretch.had
                 if not stretch.rows.length:
                     continue
                 for batch in self._groups(stretch, await asyncio.to_thread(portions, stretch.rows)):
