@@ -152,3 +152,32 @@ def test_a_failure_is_everybodys_and_nobody_complains_of_one_unseen() -> None:
         ]  # fmt: skip
 
     run(story())
+
+
+def test_who_asks_in_a_loop_is_not_caught_by_an_answer_that_just_came() -> None:
+    async def story() -> None:
+        flights: Flights[None] = Flights(lambda: 100.0)
+        grown: list[int] = []
+        came = asyncio.Event()
+        joined = 0
+
+        async def grow(wait: Wait) -> None:
+            await asyncio.sleep(0)
+            grown.append(1)
+            came.set()  # whoever waits for this runs before the answer lands
+
+        async def until(length: int) -> None:
+            nonlocal joined
+            while len(grown) < length:
+                joined += 1
+                assert joined < 100, "the loop never gets its turn"
+                await flights.join("k", Wait(asyncio.get_running_loop().time() + 5.0, Urgency.BULK), grow)
+
+        async def late() -> None:
+            await came.wait()
+            await until(3)
+
+        await asyncio.gather(late(), until(3))
+        assert len(grown) == 3
+
+    run(story())

@@ -42,8 +42,13 @@ class Flights(Generic[T]):
         Raises UpstreamTimeout at the waiter's own deadline, however long others are prepared to wait.
         """
         flight = self._flights.get(key)
-        if flight is None or flight.begun_at < not_before:
+        if flight is None or flight.begun_at < not_before or flight.task.cancelled():
             flight = self._begun(key, Wait(wait.deadline, wait.urgency), start)
+        elif flight.task.done():
+            # It ends in this very moment and is still to land. Whoever asks in a loop would find it here for ever, and
+            # keep the loop from landing it.
+            await asyncio.sleep(0)
+            return flight.task.result()
         else:
             flight.wait.join(wait)
         flight.waiters += 1
