@@ -74,7 +74,7 @@ def test_samples_are_those_of_each_run(world: HistoryWorld) -> None:
     alone = api.run(f"{PATH}/r49").history(samples=10, keys=["loss"], pandas=False)
     assert of_run == alone and len(found) == 500
     world.server.run(rows(range(900)), "longest")
-    with pytest.warns(SampledWarning, match="about 500 rows of each longer history"):
+    with pytest.warns(SampledWarning, match="500 rows of each longer history"):
         assert len(runtap.Api(max_age=0).runs(PATH, filters={"name": "longest"}).histories()) == 500
 
 

@@ -223,7 +223,7 @@ def test_a_group_closes_early_for_large_texts_and_for_many_keys(store: HistorySt
     wide = rows_of([{"_step": step} | {f"k{i}": i for i in range(5000)} for step in range(1)])
     store.append(RUN, generation, wide, MARK)
     store.append(RUN, generation, counted(1, 2000), MARK)
-    assert pieces(store)[0] == (0, 838, True)
+    assert pieces(store)[0] == (0, 209, True)
 
 
 def test_a_key_that_a_group_lacks_has_no_blob(store: HistoryStore) -> None:

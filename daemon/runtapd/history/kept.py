@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runtapd.history.table import Numbers
 
 GROUP_ROWS = 65_536
-GROUP_BYTES = 2**25
+GROUP_BYTES = 2**23
 """Of cells, in memory: groups of very many keys have fewer rows."""
 KEY_BYTES = 2**21
 """Of the texts of one key in a group."""
