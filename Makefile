@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN    := .venv/bin
 DEMO   := .venv/.demo-ready
 DEV    := .venv/.dev-ready
-PYTEST := $(BIN)/python -m pytest -n 3
+PYTEST := $(BIN)/python -m pytest -n 4
 
 .PHONY: help demo test test-all check bench proto proto-accept clean
 help:  ## say what there is

@@ -348,12 +348,14 @@ def test_a_killed_daemon_is_gone_on_with(start: Callable[..., Daemon]) -> None:
         daemon = start()
         world = world_of(server, daemon)
         left, ended = [f"r{i:02}" for i in range(12)], list[str]()
+        server.meanwhile(4, lambda: server.hold("HistoryPage"))
         with pytest.raises(grpc.RpcError):
             for message in start_reading(world, *left):
                 if message.run_end:
                     ended.append(message.run_path)
                 if len(ended) == 3:
                     daemon.kill()
+        server.heal()
         left = [name for name in left if path_of(name) not in ended]
         found = read(world_of(server, start(daemon.home)), *left)
         assert {path: len(of_run.steps) for path, of_run in found.runs.items()} == {
