@@ -30,7 +30,7 @@ from runtapd.server import Server
 from runtapd.services.daemon import DaemonService, Identity
 from runtapd.settings import Settings
 from runtapd.starting import Readiness, StartFailure, disk_failure
-from runtapd.watching import LagMeter, end_when_idle, end_when_replaced
+from runtapd.watching import LagMeter, end_when_idle, end_when_replaced, warm_up_when_quiet
 
 DAEMON_SERVICE = "runtap.v1.DaemonService"
 # Long enough for a call that was already on its way to be told DAEMON_DRAINING rather than find a closed socket.
@@ -62,7 +62,7 @@ async def run(settings: Settings, ready: Readiness, build: Build = build_parts) 
             ready.started(endpoint.instance_id, endpoint.address)
             _calm_collector()
             log.info("serving", extra={"version": runtapd.__version__, "pid": os.getpid()})
-            async with _watched(settings, endpoint, life, lag):
+            async with _watched(settings, endpoint, life, lag, parts.warm_up):
                 await life.draining.wait()
             ending = life.ending or Ending(ended, 0.0)
             with _watchdog(endpoint, ending, ending.grace_s + _WATCHDOG_AFTER_GRACE_S):
@@ -145,11 +145,14 @@ def _build_server(
 
 
 @asynccontextmanager
-async def _watched(settings: Settings, endpoint: Endpoint, life: Life, lag: LagMeter) -> AsyncIterator[None]:
-    """What may end the daemon from inside is looked after while the block runs."""
+async def _watched(
+    settings: Settings, endpoint: Endpoint, life: Life, lag: LagMeter, warm_up: Callable[[], object]
+) -> AsyncIterator[None]:
+    """What may end the daemon from inside, or make it slow, is looked after while the block runs."""
     watches: list[Coroutine[Any, Any, None]] = [
         lag.run(),
         end_when_replaced(life, endpoint.is_ours, environment_is_gone),
+        warm_up_when_quiet(life.ledger, warm_up),
     ]
     if settings.idle_exit_s:
         watches.append(end_when_idle(life))

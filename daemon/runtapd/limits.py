@@ -110,6 +110,10 @@ class Ledger:
         """All calls that are open now."""
         return [call for client in self._clients.values() for call in client.calls]
 
+    def quiet_s(self) -> float:
+        """Seconds since a call that counts as use last began or ended."""
+        return self._clock() - self.last_use
+
     def in_use(self) -> bool:
         """True while a call is open that counts as use."""
         return any(not call.passive for client in self._clients.values() for call in client.calls)

@@ -5,7 +5,6 @@ The inner half of the wiring in `app.py`; nothing else constructs these. Owns al
 
 from __future__ import annotations
 
-import asyncio
 import random
 import secrets
 import shutil
@@ -49,7 +48,6 @@ from runtapd.upstream.pushdown import Servers
 from runtapd.writes import Writes
 
 WRITES_GRACE_S = 2.0
-WARM_UP_AFTER_S = 1.0
 
 
 class _Service(Protocol):
@@ -66,6 +64,8 @@ class Parts:
     services: Sequence[tuple[str, object]] = ()
     capabilities: Sequence[str] = ()
     vitals: Vitals = field(default_factory=EmptyVitals)
+    warm_up: Callable[[], object] = lambda: None
+    """Loads what only some calls need; called in a thread, in a quiet moment."""
 
     async def close(self) -> None:
         """Stops what runs in the background and makes the journal safe; called when no call is open any more."""
@@ -81,10 +81,8 @@ class WholeParts(Parts):
     journal: Journal
     writes: Writes
     threads: ThreadPoolExecutor
-    warm_up: asyncio.TimerHandle
 
     async def close(self) -> None:
-        self.warm_up.cancel()
         await self.writes.close(WRITES_GRACE_S)
         await self.journal.close()
         await self.partitions.close()
@@ -143,8 +141,7 @@ async def build_parts(settings: Settings, learn: Callable[[str], None]) -> Whole
         journal=journal,
         writes=writes,
         threads=threads,
-        # Not at once: whoever starts a daemon waits for its first answer.
-        warm_up=asyncio.get_running_loop().call_later(WARM_UP_AFTER_S, threads.submit, encode.load),
+        warm_up=encode.load,
     )
 
 

@@ -1,7 +1,7 @@
 """Tasks that watch over the daemon while it serves: idleness, the info file, the loop itself.
 
-Each is a loop of sleeping and looking that ends the daemon through `Life` when it must; none holds state that others
-need, but for the loop's lag, which GetStatus shows.
+Each is a loop of sleeping and looking, most of which end the daemon through `Life` when they must; none holds state
+that others need, but for the loop's lag, which GetStatus shows.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 
 from runtapd.life import Life
+from runtapd.limits import Ledger
 
 SELF_CHECK_EVERY_S = 5.0
 _LAG_SAMPLE_EVERY_S = 1.0
 _LAG_WORTH_A_WARNING_S = 0.1
 _LONGEST_NAP_S = 60.0
 _BUSY_NAP_S = 1.0
+WARM_UP_AFTER_S = 2.0
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +40,16 @@ async def end_when_replaced(
             life.drain("replaced")
         elif environment_is_gone():
             life.drain("environment-gone")
+
+
+async def warm_up_when_quiet(ledger: Ledger, load: Callable[[], object]) -> None:
+    """Loads, in a thread, what only some calls need: before somebody waits for it, but in nobody's way."""
+    while True:
+        left_s = WARM_UP_AFTER_S - ledger.quiet_s()
+        if left_s <= 0:
+            break
+        await asyncio.sleep(left_s)
+    await asyncio.to_thread(load)
 
 
 class LagMeter:
