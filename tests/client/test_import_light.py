@@ -53,7 +53,7 @@ for name in runtap.__all__: getattr(runtap, name)
 import runtap.apis.public
 print([name for name in {HEAVY} if name in sys.modules])
 """
-    assert python(script) == "['grpc', 'google']"
+    assert python(script) == "['grpc', 'google', 'orjson']"
 
 
 def test_the_first_call_of_a_script_imports_no_stub() -> None:

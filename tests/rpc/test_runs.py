@@ -288,6 +288,15 @@ def test_pages_hold_every_run_once_in_order(world: World) -> None:
     assert ids(world.pages(page_size=1000, order="+created_at")) == newest_first(130)[::-1]
 
 
+def test_a_first_page_without_a_size_holds_more_when_the_list_is_known(world: World) -> None:
+    world.add_runs(300)
+    assert [len(page.runs) for page in world.pages()] == [50] * 6
+    assert [len(page.runs) for page in world.pages()] == [256, 44]
+    assert ids(world.pages()) == newest_first(300)
+    assert [len(page.runs) for page in world.pages(page_size=50)] == [50] * 6
+    assert world.server.count("Runs") == 2
+
+
 def test_a_page_size_that_is_asked_for_is_a_ceiling(world: World) -> None:
     world.add_runs(100)
     list(world.pages(page_size=30))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from runtap import channel
 from runtap.cautions import caution
 from runtap.errors import InvalidRequestError
 from runtap.history import checked_number
@@ -16,14 +17,10 @@ from runtap.runs import Query, Runs
 from runtap.session import Session
 from runtap.sweep_objects import Sweep
 from runtap.sweep_objects import read as read_sweep
-from runtap.v1 import (
-    accounts_pb2_grpc,  # noqa: F401  with the next two, what every script calls: imported here, not by its first call
-    daemon_pb2_grpc,  # noqa: F401
-    projects_pb2,
-    runs_pb2,
-    runs_pb2_grpc,  # noqa: F401
-)
+from runtap.v1 import projects_pb2, runs_pb2
 from runtap.values import check_text, json_text, parsed, plain
+
+channel.import_early()
 
 AnyPath = str | Sequence[str]
 _ADDRESS = re.compile(r"^\s*\w+://[^/]*|[?#].*$")

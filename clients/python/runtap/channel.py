@@ -8,6 +8,7 @@ importing this module costs next to nothing.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import os
 import re
@@ -129,7 +130,7 @@ def shut_down(info: Info, timeout: float) -> daemon_pb2.ShutdownResponse:
 def connect(where: Folders, *, reason: str = "call", may_start: bool | None = None) -> Connection:
     """Finds or starts a daemon that is not too old for this client."""
     connection = launch.find_or_start(
-        where, probe, reason=reason, may_start=may_start, while_starting=_import_early
+        where, probe, reason=reason, may_start=may_start, while_starting=import_early
     )
     missing = lacks(connection.server)
     return _replace(where, connection, missing) if missing else connection
@@ -330,11 +331,12 @@ def _own_version() -> str:
     return metadata.version("runtap")
 
 
-def _import_early() -> None:
-    """Imports what the first call needs, while the daemon boots on another core."""
-    import grpc  # noqa: F401
+def import_early() -> None:
+    """Imports what every script's first calls need, so that they do not wait for it."""
+    from runtap.v1 import accounts_pb2_grpc, daemon_pb2_grpc, runs_pb2_grpc  # noqa: F401
 
-    from runtap.v1 import daemon_pb2_grpc  # noqa: F401
+    with contextlib.suppress(ImportError):  # what gRPC itself imports with the first channel
+        importlib.import_module("grpc._channel")
 
 
 class _Process:

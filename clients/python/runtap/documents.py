@@ -44,8 +44,10 @@ class Documents:
     def live(self, name: str) -> dict[str, Any]:
         """The one dict of this document that is handed out; changes in it are edits."""
         held = self._live.get(name)
-        # setdefault is atomic: of two threads that decode at once, both get the same dict.
-        return held if held is not None else self._live.setdefault(name, self.base(name))
+        if held is None:
+            # setdefault is atomic: of two threads that decode at once, both get the same dict.
+            held = self._live.setdefault(name, self.base(name))
+        return held
 
     def base(self, name: str) -> dict[str, Any]:
         """The document as the server holds it, a new dict each time."""

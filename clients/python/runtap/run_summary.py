@@ -58,14 +58,16 @@ class Summary(MutableMapping[str, Any]):
     are floats here, nested ones too.
     """
 
+    __slots__ = ("__weakref__", "_run")
+    _run: Run
+
     def __init__(self, run: Run) -> None:
         object.__setattr__(self, "_run", run)
 
     @property
     def _json_dict(self) -> dict[str, Any]:
         """The plain dict behind this object."""
-        run: Run = self.__dict__["_run"]
-        return run.summary_metrics
+        return self._run.summary_metrics
 
     def __getitem__(self, key: str) -> Any:
         return _reach(self._json_dict, key)
@@ -94,11 +96,11 @@ class Summary(MutableMapping[str, Any]):
     def __delattr__(self, name: str) -> None:
         del self[name]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__
+    def __getstate__(self) -> Run:
+        return self._run
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+    def __setstate__(self, state: Run) -> None:
+        object.__setattr__(self, "_run", state)
 
     def __repr__(self) -> str:
         return repr(self._json_dict)
@@ -122,8 +124,7 @@ class Summary(MutableMapping[str, Any]):
         for key, value in (values or {}).items():
             if overwrite or key not in self:
                 self[key] = value
-        run: Run = self.__dict__["_run"]
-        return run._send(("summary",), wait=wait)
+        return self._run._send(("summary",), wait=wait)
 
 
 def _reach(holder: dict[str, Any], key: str) -> Any:

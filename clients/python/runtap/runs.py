@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from runtap.session import Session
 
 LARGEST_PAGE = 1000
-"""What is asked for once a second page is wanted; the first is left to the daemon (50)."""
+"""What is asked for once a second page is wanted; the first is left to the daemon (50, or what it has at hand)."""
+GOES_ON = 8
+"""A loop that has taken so many runs will want those of the next page, too."""
 _CACHED = ("memory", "disk")
 
 
@@ -87,6 +89,8 @@ class Runs(Sequence[Run]):
             while index < len(runs):
                 yield runs[index]
                 index += 1
+                if index == GOES_ON:
+                    self._look_ahead()
         self._report_missing()
 
     def __next__(self) -> Run:
@@ -268,9 +272,8 @@ class Runs(Sequence[Run]):
         pages.token = answer.next_page_token
         pages.done = not answer.next_page_token
         pages.fetched += 1
-        # Whoever wants a second page wants the list.
-        if self._may_look_ahead and pages.fetched > 1 and not pages.done and freshness.source in _CACHED:
-            self._look_ahead()
+        if pages.fetched > 1:  # whoever wants a second page wants the list
+            self._begin_ahead()
 
     def _taken_from_ahead(self) -> runs_pb2.ListRunsResponse | None:
         ahead, self._ahead = self._ahead, None
@@ -282,6 +285,19 @@ class Runs(Sequence[Run]):
         return answer if self._may_look_ahead else None
 
     def _look_ahead(self) -> None:
+        lock = self._lock()
+        if lock.acquire(blocking=False):  # a thread that loads a page looks ahead by itself
+            try:
+                self._begin_ahead()
+            finally:
+                lock.release()
+
+    def _begin_ahead(self) -> None:
+        """Fetches the next page while the caller works on this one, if the daemon is likely to have it."""
+        pages = self._pages
+        likely = pages.freshness is not None and pages.freshness.source in _CACHED
+        if self._ahead is not None or not self._may_look_ahead or pages.done or not likely:
+            return
         method, request = self._request()
         request.options.CopyFrom(common_pb2.ReadOptions(cache_only=True))
         self._ahead = Ahead(self._session, method, request)

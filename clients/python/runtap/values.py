@@ -14,13 +14,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import orjson
+
 from runtap.errors import InvalidRequestError
 
 DEEPEST = 200
 """How deep lists and dicts may be nested; as in the daemon."""
-
-MUCH_TEXT = 2**18
-"""Characters of JSON after which a faster decoder is worth its import."""
 
 LARGEST_ARRAY = 32
 """Arrays with more elements than this are not stored as lists; as in the wandb SDK."""
@@ -156,7 +155,7 @@ def as_it_is(value: Any) -> Any:
 def parsed(text: str, read: Callable[[Any], Any] = as_it_is) -> Any:
     """What `read` makes of the value of a JSON text in the contract's spelling; integers of any size stay exact."""
     try:
-        value = _decoder(text, read)
+        value = _decoded(text, read)
         # Most texts spell none, and single letters are what is found fastest.
         if ("N" in text and '"NaN"' in text) or ("I" in text and 'Infinity"' in text):
             return unspelled(value)
@@ -165,42 +164,24 @@ def parsed(text: str, read: Callable[[Any], Any] = as_it_is) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-class _Decoder:
-    """Decodes JSON: first with the standard library, which is there; after a while with orjson, which is faster.
-
-    Importing orjson takes as long as decoding a hundred runs, and most scripts decode one.
-    """
-
-    def __init__(self) -> None:
-        self._seen = 0
-        self._fast: Callable[[str], Any] | None = None
-
-    def __call__(self, text: str, read: Callable[[Any], Any]) -> Any:
-        if self._fast is None:
-            self._seen += len(text)
-            if self._seen < MUCH_TEXT:
-                return read(json.loads(text))
-            import orjson
-
-            self._fast = orjson.loads
-        try:
-            value = read(self._fast(text))
-        except ValueError:
-            return read(
-                json.loads(text)
-            )  # half a surrogate pair, 1e999; and errors in words that people know
-        # Integers beyond 64 bits come as floats, and nothing else tells of them.
-        if _has_huge(value.values() if type(value) is dict else (value,)):
-            return read(json.loads(text))
-        return value
+def _decoded(text: str, read: Callable[[Any], Any]) -> Any:
+    try:
+        value = read(orjson.loads(text))
+    except ValueError:
+        return read(json.loads(text))  # half a surrogate pair, 1e999; and errors in words that people know
+    # Integers beyond 64 bits come as floats, and nothing else tells of them.
+    if _has_huge(value.values() if type(value) is dict else (value,)):
+        return read(json.loads(text))
+    return value
 
 
 def _has_huge(values: Iterable[Any]) -> bool:
     """Whether a float as large as integers beyond 64 bits is anywhere in these."""
+    most, least = _HUGE, -_HUGE
     for value in values:
         kind = type(value)
         if kind is float:
-            if value >= _HUGE or value <= -_HUGE:
+            if value >= most or value <= least:
                 return True
         elif (kind is dict and _has_huge(value.values())) or (kind is list and _has_huge(value)):
             return True
@@ -208,7 +189,6 @@ def _has_huge(values: Iterable[Any]) -> bool:
 
 
 _HUGE = 2.0**63
-_decoder = _Decoder()
 
 
 def same(one: Any, other: Any) -> bool:

@@ -36,6 +36,8 @@ LARGEST_MESSAGE = 7 * 2**18
 STREAM_MESSAGE = 2**20
 STREAM_HELD = 2 * 2**20
 """About how many bytes of runs a stream holds while its reader does not read."""
+AT_HAND = 256
+"""Runs on a first page of which nobody said how long it may be, when so many are known already."""
 FIRST_STRETCH = 32
 DOCUMENT_PIECE = 2**20
 _AS_CACHED = Wishes(cache_only=True)
@@ -116,6 +118,8 @@ class RunService:
         )
         answer = await self._lists.answer(part, query, wishes, place)
         offset = place.offset if place else 0
+        if not asked and place is None:
+            size = max(size, min(answer.end, AT_HAND))
         likely = bodies.likely(part, answer, offset, size, LARGEST_MESSAGE) if mask is None else size
         stretch, _ = await self._lists.part(
             part,

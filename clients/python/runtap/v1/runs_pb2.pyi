@@ -556,7 +556,7 @@ class ListRunsRequest(_message.Message):
     because others were deleted meanwhile, come at the very end.
     """
     page_size: _builtins.int
-    """Largest number of runs; 0 means 50, more is cut to 1,000."""
+    """Largest number of runs; more is cut to 1,000. 0 leaves it to the daemon: 50, or up to 256 that it knows already."""
     page_token: _builtins.str
     """From the previous answer; all other fields but `page_size` and `options` must then be as they were."""
     @_builtins.property
