@@ -46,9 +46,7 @@ def ids(runs: runtap.Runs) -> list[str]:
     return [run.id for run in runs]
 
 
-def test_pages_are_fetched_ahead_each_once(
-    daemon: ScriptedDaemon, runs: runtap.Runs
-) -> None:
+def test_pages_are_fetched_ahead_each_once(daemon: ScriptedDaemon, runs: runtap.Runs) -> None:
     assert ids(runs) == ALL
     assert asked(daemon) == [False, True, True, True, True]
     assert runs.complete
