@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import runtapd
+from runtapd.importing import without_pandas
 from runtapd.settings import Settings, SettingsError
 from runtapd.starting import Readiness, StartFailure
 
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: Settings, ready: Readiness) -> int:
+    without_pandas()
     # Imported late, so that wrong flags and --help do not wait for gRPC.
     from runtapd import app
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -368,3 +369,16 @@ def test_frames_are_frames(run: runtap.Run, tmp_path: Path) -> None:
     assert isinstance(frame, pandas.DataFrame)
     frame.to_csv(tmp_path / "out.csv")
     assert len(pandas.read_csv(tmp_path / "out.csv")) == 10
+
+
+READS = """
+import sys
+import runtap
+run = runtap.Api().run("ada/digits/r1")
+print(len(list(run.scan_history())), len(run.history(pandas=False)), "pandas" in sys.modules)
+"""
+
+
+def test_rows_as_dicts_do_not_wait_for_pandas(daemon: ScriptedDaemon) -> None:
+    done = subprocess.run([sys.executable, "-c", READS], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "10 10 False\n", "")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 
 from runtap.v1 import history_pb2 as pb
@@ -47,6 +49,14 @@ def shape(request: pytest.FixtureRequest) -> str:
 def path(shape: str) -> str:
     """The run of that shape."""
     return f"team/vision/r{list(SHAPES).index(shape)}"
+
+
+def test_pandas_is_not_loaded(world: HistoryWorld) -> None:
+    for wanted in FORMATS.values():
+        world.check("team/vision/r0", format=wanted)
+    libraries = {Path(part.path).parts for part in psutil.Process(world.daemon.pid).memory_maps()}
+    assert any("pyarrow" in path for path in libraries)
+    assert not any("pandas" in path for path in libraries)
 
 
 @pytest.mark.parametrize("wanted", FORMATS)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from runtap.cautions import caution
+from runtap.cells import present_cells, valid_cells
 from runtap.errors import DaemonError
 from runtap.freshness import Freshness, from_message, older
 from runtap.v1 import history_pb2
-from runtap.values import parsed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,10 +80,11 @@ class RowGroup:
         column = self.columns.get(name)
         if column is None:
             return [False] * self.length
-        valid = listed(column.is_valid())
+        mask = valid_cells(column)
+        logged = [True] * self.length if mask is None else mask.tolist()
         for row in self.nulls.get(name, ()):
-            valid[row] = True
-        return valid
+            logged[row] = True
+        return logged
 
     def take(self, rows: Sequence[int]) -> RowGroup:
         """The group of only these rows, given in order."""
@@ -105,11 +106,12 @@ class RowGroup:
         column = self.columns.get(name)
         if column is None:
             return [missing] * self.length
-        cells = iter(self._present(name, column))
-        if not column.null_count:
-            return list(cells)
-        valid = listed(column.is_valid())
-        values = [next(cells) if is_valid else missing for is_valid in valid]
+        valid = valid_cells(column)
+        present = present_cells(column, valid, are_json=name in self.json_columns)
+        if valid is None:
+            return present
+        cells = iter(present)
+        values = [next(cells) if is_valid else missing for is_valid in valid.tolist()]
         for row in self.nulls.get(name, ()):
             values[row] = None
         return values
@@ -126,35 +128,15 @@ class RowGroup:
         rows = [HistoryRow() for _ in range(begin, end)]
         for name, whole in self.columns.items():
             column = whole.slice(begin, end - begin)
-            holders: Iterable[HistoryRow] = rows
-            if column.null_count:
-                holders = itertools.compress(rows, listed(column.is_valid()))
-            for row, cell in zip(holders, self._present(name, column), strict=True):
+            valid = valid_cells(column)
+            cells = present_cells(column, valid, are_json=name in self.json_columns)
+            holders = rows if valid is None else itertools.compress(rows, valid.tolist())
+            for row, cell in zip(holders, cells, strict=True):
                 row[name] = cell
             null = nulls.get(name, [])
             for index in null[bisect_left(null, begin) : bisect_left(null, end)]:
                 rows[index - begin][name] = None
         return rows
-
-    def _present(self, name: str, column: pa.Array) -> list[Any]:
-        """The values of a column without its empty cells."""
-        present = column.drop_null() if column.null_count else column
-        if str(present.type) != "string":
-            return listed(present)
-        cells: list[Any] = present.to_pylist()
-        return parsed_all(cells) if name in self.json_columns else cells
-
-
-def listed(cells: pa.Array) -> list[Any]:
-    """The Python values of numbers or truth values without nulls; older versions of pyarrow make them one by one."""
-    values: list[Any] = cells.to_numpy(zero_copy_only=False).tolist()
-    return values
-
-
-def parsed_all(texts: list[str]) -> list[Any]:
-    """The values of JSON texts. One long text is parsed several times faster than many short ones."""
-    values: list[Any] = parsed(f"[{','.join(texts)}]")
-    return values
 
 
 def load() -> None:
