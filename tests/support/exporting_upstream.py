@@ -113,18 +113,17 @@ class _Storing(Handler):
         path, _, query = self.path.partition("?")
         failure = storage.take()
         storage.came(1)
-        try:
-            if not self._waited(Request(path, {}, "", ""), failure):
-                return
-            if isinstance(failure, Status):
-                self._send(failure.body, failure.code, dict(failure.headers))
-            elif path not in storage.files or storage.good not in query:
-                words = f"<Error><Code>AccessDenied</Code><Url>{self.path}</Url></Error>"
-                self._send(words.encode(), 403, {"Content-Type": "application/xml"})
-            else:
-                self._give(storage.files[path], failure)
-        finally:
-            storage.came(-1)
+        waited = self._waited(Request(path, {}, "", ""), failure)
+        storage.came(-1)  # before the answer: whoever has read it may be here again at once
+        if not waited:
+            return
+        if isinstance(failure, Status):
+            self._send(failure.body, failure.code, dict(failure.headers))
+        elif path not in storage.files or storage.good not in query:
+            words = f"<Error><Code>AccessDenied</Code><Url>{self.path}</Url></Error>"
+            self._send(words.encode(), 403, {"Content-Type": "application/xml"})
+        else:
+            self._give(storage.files[path], failure)
 
     def _give(self, body: bytes, failure: UpstreamFailure | None) -> None:
         if isinstance(failure, ResetBefore):
