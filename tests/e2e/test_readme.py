@@ -1,4 +1,4 @@
-"""The README's first script runs on the demo's runs and prints what the README says, but for the runs' names."""
+"""The README's first script runs on the demo's runs and prints what the README says, but for the runs' names and ids."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_the_first_script_prints_what_is_promised(world: World) -> None:
     )
     # Here the server is known by its address; "local" would be the one of this very home.
     printed = world.python(script.replace('base_url="local"', f'base_url="{world.server.url}"')).stdout
-    assert without_names(printed) == without_names(promised)
+    assert figures(printed) == figures(promised)
 
 
-def without_names(text: str) -> list[list[str]]:
-    """Returns the columns behind the names, to four digits, in an order of their own: two runs are equally good."""
-    rows = [line.split()[1:] for line in text.splitlines()]
-    return sorted([f"{float(figure):.4g}" for figure in row] for row in rows)
+def figures(text: str) -> list[list[str]]:
+    """Returns the numbers of each row behind its index, in an order of their own: two runs are equally good."""
+    rows = [re.findall(r"(?<= )\d[\d.]*(?= |$)", line) for line in text.splitlines()]
+    return sorted([f"{float(figure):.3g}" for figure in row] for row in rows if row)
 
 
 TRAIN = str(ROOT / "clients/demo/train.py")
