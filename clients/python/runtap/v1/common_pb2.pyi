@@ -130,9 +130,10 @@ class Freshness(_message.Message):
 
     @_builtins.property
     def revalidated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What was compared with the server without fetching it whole, of some runs or all; empty when fetched or not checked.
-        `updated_at`: the moment of a run's last change, which covers everything. Else the names of the fields that are
-        younger than `fetched_at`: servers that do not tell that moment vouch for config and summary only by giving them.
+        """What was compared with the server without fetching it whole, of some runs or all; empty when fetched or not
+        checked. `updated_at`: the moment of a run's last change, which covers everything. Else the names of the fields
+        that are younger than `fetched_at`: servers that do not tell that moment vouch for config and summary only by
+        giving them.
         """
 
     def __init__(

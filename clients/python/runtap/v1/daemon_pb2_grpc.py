@@ -127,8 +127,8 @@ class DaemonServiceServicer(object):
 
     def PruneCache(self, request, context):
         """Drops cached runs, lists and histories from disk, those first that were not used for the longest time, and gives
-        the space back. Runs with writes that are not settled stay, as does what the daemon holds in memory, which is bounded apart.
-        Lists that are being read go on: what they need is asked for again. OK means that the space is free.
+        the space back. Runs with writes that are not settled stay, as does what the daemon holds in memory, which is
+        bounded apart. Lists that are being read go on: what they need is asked for again. OK means that the space is free.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

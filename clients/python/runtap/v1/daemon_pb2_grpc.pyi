@@ -51,8 +51,8 @@ class DaemonServiceStub:
     """Returns how much the cache holds."""
     PruneCache: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.PruneCacheRequest, _daemon_pb2.PruneCacheResponse]
     """Drops cached runs, lists and histories from disk, those first that were not used for the longest time, and gives
-    the space back. Runs with writes that are not settled stay, as does what the daemon holds in memory, which is bounded apart.
-    Lists that are being read go on: what they need is asked for again. OK means that the space is free.
+    the space back. Runs with writes that are not settled stay, as does what the daemon holds in memory, which is
+    bounded apart. Lists that are being read go on: what they need is asked for again. OK means that the space is free.
     """
     SetLogLevel: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.SetLogLevelRequest, _daemon_pb2.SetLogLevelResponse]
     """Changes how much the daemon logs, until it ends."""
@@ -80,8 +80,8 @@ class DaemonServiceAsyncStub(DaemonServiceStub):
     """Returns how much the cache holds."""
     PruneCache: _aio.UnaryUnaryMultiCallable[_daemon_pb2.PruneCacheRequest, _daemon_pb2.PruneCacheResponse]  # type: ignore[assignment]
     """Drops cached runs, lists and histories from disk, those first that were not used for the longest time, and gives
-    the space back. Runs with writes that are not settled stay, as does what the daemon holds in memory, which is bounded apart.
-    Lists that are being read go on: what they need is asked for again. OK means that the space is free.
+    the space back. Runs with writes that are not settled stay, as does what the daemon holds in memory, which is
+    bounded apart. Lists that are being read go on: what they need is asked for again. OK means that the space is free.
     """
     SetLogLevel: _aio.UnaryUnaryMultiCallable[_daemon_pb2.SetLogLevelRequest, _daemon_pb2.SetLogLevelResponse]  # type: ignore[assignment]
     """Changes how much the daemon logs, until it ends."""
@@ -148,8 +148,8 @@ class DaemonServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_daemon_pb2.PruneCacheResponse, _abc.Awaitable[_daemon_pb2.PruneCacheResponse]]:
         """Drops cached runs, lists and histories from disk, those first that were not used for the longest time, and gives
-        the space back. Runs with writes that are not settled stay, as does what the daemon holds in memory, which is bounded apart.
-        Lists that are being read go on: what they need is asked for again. OK means that the space is free.
+        the space back. Runs with writes that are not settled stay, as does what the daemon holds in memory, which is
+        bounded apart. Lists that are being read go on: what they need is asked for again. OK means that the space is free.
         """
 
     @_abc_1.abstractmethod

@@ -146,8 +146,8 @@ class ReadHistoryRequest(_message.Message):
 
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these keys, plus `_step`; a dotted key that was not logged as such reaches into nested values. Empty: all keys,
-        as logged.
+        """Only these keys, plus `_step`; a dotted key that was not logged as such reaches into nested values. Empty: all
+        keys, as logged.
         """
 
     @_builtins.property
@@ -214,7 +214,9 @@ class ReadHistoryResponse(_message.Message):
     resume_token: _builtins.str
     """To go on after this message when the stream breaks. Empty in the middle of a row group."""
     exact: _builtins.bool
-    """False when the server gave a sample instead of all rows (system metrics of long runs)."""
+    """False when these are not all rows: the server gave a sample (system metrics of long runs), or fewer rows than it
+    counts. Known for sure in the last message.
+    """
     @_builtins.property
     def columns(self) -> Global___ColumnBatch:
         """Typed columns."""
@@ -509,8 +511,9 @@ Global___SampleHistoryRequest: _TypeAlias = SampleHistoryRequest  # noqa: Y015
 
 @_typing.final
 class SampleHistoryResponse(_message.Message):
-    """A sample, or a part of one: rows in step order, as many as fit into 2 MiB. A column's type may differ between messages,
-    as in ReadHistory. All fields but the batch, `rows` and `more_columns` are those of the whole sample in every message.
+    """A sample, or a part of one: rows in step order, as many as fit into 2 MiB. A column's type may differ between
+    messages, as in ReadHistory. All fields but the batch, `rows` and `more_columns` are those of the whole sample in
+    every message.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -534,10 +537,10 @@ class SampleHistoryResponse(_message.Message):
     total_rows: _builtins.int
     """Rows the sample was taken from: those of the run, or those that `keys` and `join` choose; absent when unknown."""
     server_sampled: _builtins.bool
-    """True when the sample was taken from rows that the server chose: of system metrics of long runs, of a history that it
-    does not give whole, and of one that is not kept here and too long to be fetched for a sample without `keys` (more
-    than 200,000 rows; `total_rows` then says how many). ReadHistory fetches that one, and samples are better from then
-    on.
+    """True when the sample was taken from rows that the server chose: of system metrics of long runs, of a history that
+    it does not give whole, and of one that is not kept here and too long to be fetched for a sample without `keys`
+    (more than 200,000 rows; `total_rows` then says how many). ReadHistory fetches that one, and samples are better
+    from then on.
     """
     rows_with_all_keys: _builtins.int
     """Of the rows the sample was taken from, how many have all of `keys` and the x axis; all of them without `keys`."""
@@ -676,8 +679,8 @@ class ReadHistoriesResponse(_message.Message):
 
     @_builtins.property
     def error(self) -> _common_pb2.ItemError:
-        """Why this run could not be read; rows of it that came before are not all there are. `item` is the run as it was asked
-        for.
+        """Why this run could not be read; rows of it that came before are not all there are. `item` is the run as it was
+        asked for.
         """
 
     @_builtins.property

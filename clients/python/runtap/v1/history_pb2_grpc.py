@@ -77,11 +77,11 @@ class HistoryServiceServicer(object):
 
     def SampleHistory(self, request, context):
         """Returns a few rows that stand for all of them, the same ones each time: at most so many, and exactly so many where
-        there are more. Kept are, as far as the number goes, in this order: the first and the last row; for each numeric key
-        (only those asked for; the x axis leads) a row with its least and one with its greatest value, NaN aside; for each
-        other key the first row that logged it. With at least 2 + 2 * keys rows that holds for all of them. The rest
-        is shared by the extremes of stretches of the x axis and by rows spread evenly over it. Several keys share the rows; a
-        row has all its cells. Streamed, because samples may be large: usually one message.
+        there are more. Kept are, as far as the number goes, in this order: the first and the last row; for each numeric
+        key (only those asked for; the x axis leads) a row with its least and one with its greatest value, NaN aside; for
+        each other key the first row that logged it. With at least 2 + 2 * keys rows that holds for all of them. The rest
+        is shared by the extremes of stretches of the x axis and by rows spread evenly over it. Several keys share the
+        rows; a row has all its cells. Streamed, because samples may be large: usually one message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,8 +89,8 @@ class HistoryServiceServicer(object):
 
     def ReadHistories(self, request, context):
         """Streams the rows of many runs: each run whole, its messages together, runs in the order in which they are ready. A
-        run that cannot be read is an error of its own. When the stream breaks, the runs whose `run_end` has not arrived are
-        to be asked for again, by `paths`; rows of theirs that have arrived are to be dropped.
+        run that cannot be read is an error of its own. When the stream breaks, the runs whose `run_end` has not arrived
+        are to be asked for again, by `paths`; rows of theirs that have arrived are to be dropped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,16 +39,16 @@ class HistoryServiceStub:
     """Streams the rows of one run."""
     SampleHistory: _grpc.UnaryStreamMultiCallable[_history_pb2.SampleHistoryRequest, _history_pb2.SampleHistoryResponse]
     """Returns a few rows that stand for all of them, the same ones each time: at most so many, and exactly so many where
-    there are more. Kept are, as far as the number goes, in this order: the first and the last row; for each numeric key
-    (only those asked for; the x axis leads) a row with its least and one with its greatest value, NaN aside; for each
-    other key the first row that logged it. With at least 2 + 2 * keys rows that holds for all of them. The rest
-    is shared by the extremes of stretches of the x axis and by rows spread evenly over it. Several keys share the rows; a
-    row has all its cells. Streamed, because samples may be large: usually one message.
+    there are more. Kept are, as far as the number goes, in this order: the first and the last row; for each numeric
+    key (only those asked for; the x axis leads) a row with its least and one with its greatest value, NaN aside; for
+    each other key the first row that logged it. With at least 2 + 2 * keys rows that holds for all of them. The rest
+    is shared by the extremes of stretches of the x axis and by rows spread evenly over it. Several keys share the
+    rows; a row has all its cells. Streamed, because samples may be large: usually one message.
     """
     ReadHistories: _grpc.UnaryStreamMultiCallable[_history_pb2.ReadHistoriesRequest, _history_pb2.ReadHistoriesResponse]
     """Streams the rows of many runs: each run whole, its messages together, runs in the order in which they are ready. A
-    run that cannot be read is an error of its own. When the stream breaks, the runs whose `run_end` has not arrived are
-    to be asked for again, by `paths`; rows of theirs that have arrived are to be dropped.
+    run that cannot be read is an error of its own. When the stream breaks, the runs whose `run_end` has not arrived
+    are to be asked for again, by `paths`; rows of theirs that have arrived are to be dropped.
     """
     GetHistoryKeys: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetHistoryKeysRequest, _history_pb2.GetHistoryKeysResponse]
     """Lists the keys a run logged, as its server counts them, without reading any row."""
@@ -66,16 +66,16 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     """Streams the rows of one run."""
     SampleHistory: _aio.UnaryStreamMultiCallable[_history_pb2.SampleHistoryRequest, _history_pb2.SampleHistoryResponse]  # type: ignore[assignment]
     """Returns a few rows that stand for all of them, the same ones each time: at most so many, and exactly so many where
-    there are more. Kept are, as far as the number goes, in this order: the first and the last row; for each numeric key
-    (only those asked for; the x axis leads) a row with its least and one with its greatest value, NaN aside; for each
-    other key the first row that logged it. With at least 2 + 2 * keys rows that holds for all of them. The rest
-    is shared by the extremes of stretches of the x axis and by rows spread evenly over it. Several keys share the rows; a
-    row has all its cells. Streamed, because samples may be large: usually one message.
+    there are more. Kept are, as far as the number goes, in this order: the first and the last row; for each numeric
+    key (only those asked for; the x axis leads) a row with its least and one with its greatest value, NaN aside; for
+    each other key the first row that logged it. With at least 2 + 2 * keys rows that holds for all of them. The rest
+    is shared by the extremes of stretches of the x axis and by rows spread evenly over it. Several keys share the
+    rows; a row has all its cells. Streamed, because samples may be large: usually one message.
     """
     ReadHistories: _aio.UnaryStreamMultiCallable[_history_pb2.ReadHistoriesRequest, _history_pb2.ReadHistoriesResponse]  # type: ignore[assignment]
     """Streams the rows of many runs: each run whole, its messages together, runs in the order in which they are ready. A
-    run that cannot be read is an error of its own. When the stream breaks, the runs whose `run_end` has not arrived are
-    to be asked for again, by `paths`; rows of theirs that have arrived are to be dropped.
+    run that cannot be read is an error of its own. When the stream breaks, the runs whose `run_end` has not arrived
+    are to be asked for again, by `paths`; rows of theirs that have arrived are to be dropped.
     """
     GetHistoryKeys: _aio.UnaryUnaryMultiCallable[_history_pb2.GetHistoryKeysRequest, _history_pb2.GetHistoryKeysResponse]  # type: ignore[assignment]
     """Lists the keys a run logged, as its server counts them, without reading any row."""
@@ -102,11 +102,11 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_history_pb2.SampleHistoryResponse], _abc.AsyncIterator[_history_pb2.SampleHistoryResponse]]:
         """Returns a few rows that stand for all of them, the same ones each time: at most so many, and exactly so many where
-        there are more. Kept are, as far as the number goes, in this order: the first and the last row; for each numeric key
-        (only those asked for; the x axis leads) a row with its least and one with its greatest value, NaN aside; for each
-        other key the first row that logged it. With at least 2 + 2 * keys rows that holds for all of them. The rest
-        is shared by the extremes of stretches of the x axis and by rows spread evenly over it. Several keys share the rows; a
-        row has all its cells. Streamed, because samples may be large: usually one message.
+        there are more. Kept are, as far as the number goes, in this order: the first and the last row; for each numeric
+        key (only those asked for; the x axis leads) a row with its least and one with its greatest value, NaN aside; for
+        each other key the first row that logged it. With at least 2 + 2 * keys rows that holds for all of them. The rest
+        is shared by the extremes of stretches of the x axis and by rows spread evenly over it. Several keys share the
+        rows; a row has all its cells. Streamed, because samples may be large: usually one message.
         """
 
     @_abc_1.abstractmethod
@@ -116,8 +116,8 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_history_pb2.ReadHistoriesResponse], _abc.AsyncIterator[_history_pb2.ReadHistoriesResponse]]:
         """Streams the rows of many runs: each run whole, its messages together, runs in the order in which they are ready. A
-        run that cannot be read is an error of its own. When the stream breaks, the runs whose `run_end` has not arrived are
-        to be asked for again, by `paths`; rows of theirs that have arrived are to be dropped.
+        run that cannot be read is an error of its own. When the stream breaks, the runs whose `run_end` has not arrived
+        are to be asked for again, by `paths`; rows of theirs that have arrived are to be dropped.
         """
 
     @_abc_1.abstractmethod

@@ -177,7 +177,9 @@ class Run(_message.Message):
     display_name: _builtins.str
     """The name people read."""
     state: _builtins.str
-    """`running`, `finished`, `crashed`, `failed`, `killed`, `preempting`, `preempted`, `pending`, or what the server adds."""
+    """`running`, `finished`, `crashed`, `failed`, `killed`, `preempting`, `preempted`, `pending`, or what the server
+    adds.
+    """
     notes: _builtins.str
     """Free text in Markdown; absent when never set."""
     description: _builtins.str
