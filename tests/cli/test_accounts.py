@@ -94,7 +94,7 @@ def test_whoami_without_any_key_is_exit_code_4_with_the_cures(tmp_path: Path) ->
         outcome = empty.runtap("whoami")
         assert (outcome.code, outcome.out) == (4, "")
         assert outcome.err.count("\n") == 1
-        for word in ("https://api.wandb.ai", "WANDB_API_KEY", "runtap login", "runtap local start"):
+        for word in ("https://api.wandb.ai", "WANDB_API_KEY", "runtap login", "runtap local use"):
             assert word in outcome.err
 
 
@@ -117,6 +117,15 @@ def test_login_from_standard_input_keeps_the_key(place: Place, url: str) -> None
     ]
     assert len(keeping) == 1
     assert stat.S_IMODE(keeping[0].stat().st_mode) == 0o600
+
+
+def test_login_says_when_another_key_comes_first(place: Place, url: str) -> None:
+    caller = Place(place.root, {"WANDB_API_KEY": "x" * 40})
+    done = caller.runtap("login", "--host", url, "--key-stdin", stdin=ADA_KEY)
+    assert (done.code, done.err) == (
+        0,
+        "runtap: WANDB_API_KEY is set here and comes first; unset it to use the key just kept\n",
+    )
 
 
 def test_a_kept_key_is_found_after_a_restart(place: Place, url: str) -> None:
@@ -147,8 +156,17 @@ def test_logout_says_what_it_leaves_alone(place: Place, url: str) -> None:
 def test_logout_of_nobody_says_who_there_is(place: Place) -> None:
     place.runtap("local", "use")
     outcome = place.runtap("logout", "--user", "nobody")
-    assert outcome.code == 4
-    assert re.fullmatch(r"runtap: no such account; known are: .*local on http://\S+\n", outcome.err)
+    assert outcome.code == 2
+    assert re.match(r"runtap: no such account; known are: .*local on http://\S+ ", outcome.err)
+
+
+def test_logout_where_nobody_is_known(tmp_path: Path) -> None:
+    with new_place(tmp_path) as empty:
+        outcome = empty.runtap("logout")
+        assert (outcome.code, outcome.err) == (
+            1,
+            "runtap: no account is known here, so there is nothing to forget\n",
+        )
 
 
 def test_login_asks_hidden(place: Place, url: str) -> None:

@@ -66,7 +66,7 @@ def test_the_callers_files_count_and_the_daemons_do_not(
     assert (found.viewer.username, found.key_source) == ("ada", pb.KEY_SOURCE_NETRC)
     nobody = failing(lambda: sign_in(daemon, base_url=server.url, environment=surroundings(tmp_path / "x")))
     assert (nobody.code, nobody.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_API_KEY")
-    for word in ("WANDB_API_KEY", str(tmp_path / "x" / ".netrc"), "runtap login", "runtap local start"):
+    for word in ("WANDB_API_KEY", str(tmp_path / "x" / ".netrc"), "runtap login", "runtap local use"):
         assert word in nobody.message
 
 

@@ -184,13 +184,33 @@ def test_the_default_changes_only_when_asked(life: Life, server: ScriptedUpstrea
     assert life.run(story) == ["ada", "bob"]
 
 
+def test_of_several_stored_keys_the_default_accounts_or_else_the_last_one_is_found(
+    life: Life, server: ScriptedUpstream
+) -> None:
+    async def keep(*keys: str, accounts: Accounts) -> str:
+        for key in keys:
+            await login(accounts, server, key, store=True)
+        return accounts.stored_key(server.url)
+
+    assert life.run(lambda accounts: keep(KEY, OTHER_KEY, accounts=accounts)) == OTHER_KEY
+    assert life.run(lambda accounts: keep(KEY, accounts=accounts)) == KEY
+    assert life.run(lambda accounts: keep(accounts=accounts)) == KEY  # after a restart, too
+
+    async def choose(accounts: Accounts) -> str:
+        await login(accounts, server, OTHER_KEY, make_default=True)
+        return accounts.stored_key(server.url)
+
+    assert life.run(choose) == OTHER_KEY
+
+
 def test_a_refused_key_is_told_with_its_place(life: Life, server: ScriptedUpstream) -> None:
     with pytest.raises(faults.NeedsLogin, match="from WANDB_API_KEY") as caught:
         life.run(lambda accounts: login(accounts, server, "x" * 40, place="WANDB_API_KEY"))
     assert caught.value.reason == "API_KEY_REJECTED" and "x" * 40 not in str(caught.value.__dict__)
     assert "replace it there" not in caught.value.message
     with pytest.raises(
-        faults.NeedsLogin, match="from WANDB_API_KEY: replace it there, or log in with another"
+        faults.NeedsLogin,
+        match="from WANDB_API_KEY: replace it there, or remove it there and log in with another",
     ):
         place = {"source": KeySource.ENVIRONMENT, "place": "WANDB_API_KEY"}
         life.run(lambda accounts: login(accounts, server, "x" * 40, **place))  # type: ignore[arg-type]

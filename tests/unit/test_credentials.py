@@ -100,7 +100,7 @@ def test_no_key_names_every_place_and_three_cures(caller: Caller) -> None:
     text = caught.value.message
     assert caught.value.reason == "NO_API_KEY"
     for word in (URL, "WANDB_API_KEY", str(caller.home / ".netrc"), "settings files", "kept by `runtap login`",
-                 "runtap login", "runtap local start"):  # fmt: skip
+                 "runtap login", "runtap local use"):  # fmt: skip
         assert word in text
 
 

@@ -160,10 +160,10 @@ class Accounts:
         return account.upstream
 
     def stored_key(self, base_url: str) -> str:
-        """Returns a key kept for a server, the default account's before others; empty when there is none."""
-        here = [account for account in self.all() if account.base_url == base_url]
-        here.sort(key=lambda account: account.account_id != self._default)
-        return next((key for a in here if (key := self._stored_keys.get(a.account_id))), "")
+        """Returns a key kept for a server, the default account's or else the one kept last; empty without any."""
+        here = [i for i in reversed(self._stored_keys) if self._accounts[i].base_url == base_url]
+        here.sort(key=lambda account_id: account_id != self._default)
+        return self._stored_keys[here[0]] if here else ""
 
     # Changing
 
@@ -184,6 +184,7 @@ class Accounts:
                 account = await self._verified_or(known, found, fingerprint, wait)
         account.source, account.place = found.source, found.place
         if store:
+            self._stored_keys.pop(account.account_id, None)  # the one kept last stands last
             self._stored_keys[account.account_id] = found.api_key
             account.stored = True
         if make_default:
@@ -252,7 +253,8 @@ class Accounts:
                 raise
             self._by_key.pop(fingerprint, None)
             self._by_key_before.pop(fingerprint, None)
-            there = "" if found.source is KeySource.ARGUMENT else "replace it there, or "
+            elsewhere = found.source not in (KeySource.ARGUMENT, KeySource.STORE)
+            there = "replace it there, or remove it there and " if elsewhere else ""
             raise faults.NeedsLogin(
                 f"{found.base_url} refused the API key from {found.place}: {there}log in with another one "
                 "(`runtap login`)",
@@ -337,6 +339,7 @@ class Accounts:
 
     def _as_text(self) -> str:
         confirmed = {**self._by_key_before, **self._by_key}
+        kept = list(self._stored_keys)  # in this order `_load` finds them again
         entries = [
             {
                 "account_id": account.account_id,
@@ -349,7 +352,9 @@ class Accounts:
                 "api_key": self._stored_keys.get(account.account_id),
                 "confirmed": sorted(name for name, whose in confirmed.items() if whose == account.account_id),
             }
-            for account in self.all()
+            for account in sorted(
+                self.all(), key=lambda a: kept.index(a.account_id) if a.account_id in kept else -1
+            )
         ]
         return json.dumps({"format": FILE_FORMAT, "default": self._default, "accounts": entries}, indent=1)
 

@@ -165,7 +165,7 @@ def resolve(
         searched.append("keys kept by `runtap login`")
         raise faults.NeedsLogin(
             f"No API key for {url}. Searched: {', '.join(searched)}. Set WANDB_API_KEY, or run `runtap login`, "
-            "or use a server on this machine with `runtap local start`.",
+            "or use a server on this machine with `runtap local use`.",
             metadata={"server": url, "searched": ", ".join(searched)},
         )
     key, source, place = found

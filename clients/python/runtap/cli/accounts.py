@@ -10,7 +10,7 @@ import click
 from runtap import channel
 from runtap.cli.output import json_option, print_json, print_pairs
 from runtap.environment import caller_environment
-from runtap.errors import UsageError
+from runtap.errors import CommError
 
 if TYPE_CHECKING:
     from runtap.v1 import accounts_pb2
@@ -75,18 +75,22 @@ def login(host: str, key_stdin: bool, make_default: bool, to_netrc: bool, as_jso
         click.echo(
             f"Logged in to {account.base_url} as {account.viewer.username}; the key is kept in {place}{default}"
         )
+    if surroundings["variables"].get("WANDB_API_KEY", request.api_key) != request.api_key and host != "local":
+        click.echo(
+            "runtap: WANDB_API_KEY is set here and comes first; unset it to use the key just kept", err=True
+        )
 
 
 @click.command()
-@host_option
+@click.option("--host", default="", metavar="URL", help="The server; `local` for the local one.")
 @click.option("--user", default="", metavar="NAME", help="The login name.")
 @click.option("--keep-cache", is_flag=True, help="Keep what was read with the account.")
 @json_option
 def logout(host: str, user: str, keep_cache: bool, as_json: bool) -> None:
     """Forget a stored key and the data cached with it.
 
-    Without options that is the only account, or else the default one. Unsent writes are kept. Keys in the environment,
-    netrc and settings files are not touched.
+    Which account, --host and --user say, as far as needed; without them it is the only one, or else the default one.
+    Unsent writes are kept. Keys in the environment, netrc and settings files are not touched.
     """
     from runtap.v1 import accounts_pb2
 
@@ -210,9 +214,9 @@ def _choose(accounts: list[accounts_pb2.Account], host: str, user: str) -> accou
         return fitting[0]
     known = ", ".join(f"{account.viewer.username} on {account.base_url}" for account in accounts)
     if not accounts:
-        raise UsageError("no account is known here, so there is nothing to forget")
+        raise CommError("no account is known here, so there is nothing to forget")
     if not fitting:
-        raise UsageError(f"no such account; known are: {known}")
+        raise click.UsageError(f"no such account; known are: {known}")
     raise click.UsageError(f"which account? use --host and --user; known are: {known}")
 
 
