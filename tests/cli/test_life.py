@@ -21,7 +21,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def test_a_whole_life(place: Place) -> None:
-    assert place.runtap("status").code == 3
+    absent = place.runtap("status")
+    assert (absent.code, absent.out.splitlines()[1:]) == (3, [f"data  {place.folders.state}"])
     started = place.runtap("start")
     pid, version = place.info()["pid"], place.info()["version"]
     assert (started.code, started.out) == (0, f"runtap started (pid {pid}, version {version})\n")

@@ -1,4 +1,4 @@
-"""The README's first script runs on the demo's runs and prints what the README says, but for the runs' names and ids."""
+"""The README's first script runs on the demo's runs and prints what the README says, but for names and ids of runs."""
 
 from __future__ import annotations
 

@@ -44,8 +44,11 @@ def _span(ctx: click.Context, param: click.Parameter, value: str | None) -> int 
 def cache(ctx: click.Context, as_json: bool) -> None:
     """Show how much of what was read is kept, and drop it.
 
-    Runs, lists and histories are kept on disk up to a limit over all accounts, which RUNTAP_CACHE_LIMIT sets when
-    the daemon starts. No unsent write is dropped.
+    Runs, lists and histories are kept on disk up to a limit over all accounts: 5 GiB or a tenth of the disk, or what
+    RUNTAP_CACHE_LIMIT said when the daemon started, such as 500M. Unsent writes lie apart and are never dropped.
+
+    When the disk is too full for the daemon to start, the folder `cache` may be deleted by hand; it lies in the one
+    that `runtap status` calls data.
     """
     if ctx.invoked_subcommand is not None:
         if as_json:
@@ -66,7 +69,9 @@ def cache(ctx: click.Context, as_json: bool) -> None:
 @click.option(
     "--account", default="", metavar="ACCOUNT", help="Only this one: its id or its user [default: all]."
 )
-@click.option("--keep", callback=_size, default="0", metavar="SIZE", help="Keep so much, such as 500M.")
+@click.option(
+    "--keep", callback=_size, default="0", metavar="SIZE", help="Keep at most so much, such as 500M."
+)
 @click.option(
     "--unused-for",
     callback=_span,

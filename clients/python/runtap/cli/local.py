@@ -26,7 +26,7 @@ def local() -> None:
 
 
 @local.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Listen here from now on.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Listen here from now on.")
 @json_option
 def start(port: int | None, as_json: bool) -> None:
     """Start the local server, unless it runs, and say how to log to it."""
@@ -146,7 +146,7 @@ def member() -> None:
 @click.argument("user")
 @json_option
 def add_member(entity: str, user: str, as_json: bool) -> None:
-    """Let a user read an entity and write to it."""
+    """Let a user read an entity and log to it."""
     pass_on("member", "add", as_json=as_json, last=("--", entity, user))
 
 
@@ -155,7 +155,7 @@ def add_member(entity: str, user: str, as_json: bool) -> None:
 @click.argument("user")
 @json_option
 def remove_member(entity: str, user: str, as_json: bool) -> None:
-    """Take that away again, at once; what the user logged stays."""
+    """Take an entity away from a user again, at once; what they logged stays."""
     pass_on("member", "remove", as_json=as_json, last=("--", entity, user))
 
 

@@ -20,7 +20,13 @@ _FIXED = ("time", "level", "logger", "message", "traceback")
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until interrupted.")
 @click.option(
-    "-n", "--lines", default=50, show_default=True, metavar="N", type=click.IntRange(0), help="Last lines."
+    "-n",
+    "--lines",
+    default=50,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(0),
+    help="So many of the last lines.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the lines as they are, one JSON object each.")
 def logs(follow: bool, lines: int, as_json: bool) -> None:

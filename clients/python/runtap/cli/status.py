@@ -24,7 +24,8 @@ NOT_RUNNING = 3
 def status(ctx: click.Context, as_json: bool) -> None:
     """Show how the daemon is doing.
 
-    Starts nothing: exit code 3 when no daemon runs.
+    Where its data and log lie, which accounts it knows and which keys were refused, who uses it, and what deserves
+    attention. Starts nothing: exit code 3 when no daemon runs.
     """
     from runtap import channel
 
@@ -49,6 +50,7 @@ def _say_absent(where: discovery.Folders, as_json: bool) -> None:
         print_json({"running": False})
     else:
         click.echo("runtap is not running; programs start it when they need it, or `runtap start`")
+        print_pairs({"data": where.state})
 
 
 def as_dict(answer: daemon_pb2.GetStatusResponse) -> dict[str, Any]:
@@ -137,7 +139,9 @@ def _print(answer: daemon_pb2.GetStatusResponse) -> None:
 
 def _account_row(account: daemon_pb2.AccountStatus) -> tuple[object, ...]:
     words = [
-        word for word, true in (("default", account.is_default), ("key refused", account.blocked)) if true
+        word
+        for word, true in (("default", account.is_default), ("key refused, log in again", account.blocked))
+        if true
     ]
     return (
         account.base_url,
