@@ -277,7 +277,9 @@ def _spawn(where: Folders, deadline: Deadline, reason: str, while_starting: Call
     if trouble == "":
         return False
     tail = log_tail(where, since)
-    raise DaemonError("\n".join([trouble, *([f"The end of {where.error_log}:", tail] if tail else [])]))
+    if tail and not trouble.endswith(tail.removeprefix("runtapd: ")):  # it may say there what it told us
+        trouble += f"\nThe end of {where.error_log}:\n{tail}"
+    raise DaemonError(trouble)
 
 
 def _open_error_log(where: Folders) -> int:

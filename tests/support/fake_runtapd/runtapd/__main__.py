@@ -83,7 +83,11 @@ def main() -> None:
     elif mode == "garbage":
         os.write(ready, b"Segmentation fault\n")
     elif mode == "fail":
-        os.write(ready, os.environ["RUNTAP_FAKE_WORD"].encode() + b"\n")
+        word = os.environ["RUNTAP_FAKE_WORD"]
+        sys.stderr.write(
+            f"runtapd: {json.loads(word).get('message')}\n"
+        )  # as the daemon does, where people look
+        os.write(ready, word.encode() + b"\n")
 
 
 main()
