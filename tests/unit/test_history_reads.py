@@ -94,6 +94,31 @@ async def test_nothing_was_logged(tmp_path: Path) -> None:
     assert found[0].unknown_keys == ("a",) and found[0].exact
 
 
+@pytest.mark.parametrize("kept", [False, True])
+@on_loop
+async def test_of_a_server_that_does_not_count_all_rows_are_all_that_come(tmp_path: Path, kept: bool) -> None:
+    world = World(tmp_path, rows_at(*range(300)), counted=False)
+    world.histories.broken = not kept
+    found = await world.batches()
+    assert found[-1].done == 300 and all(batch.exact for batch in found)
+
+
+@pytest.mark.parametrize("min_step", [None, 0])
+@on_loop
+async def test_rows_that_are_counted_and_not_given_are_missed_also_where_the_store_lets_go(
+    tmp_path: Path, min_step: int | None
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "GROUP_ROWS", 300)
+        world = World(tmp_path, rows_at(*range(3000)), late_steps=7)
+        await world.read()
+        found: list[Batch] = []
+        async for batch in world.stream(min_step=min_step):
+            found.append(batch)
+            is_broken(world)
+        assert found[-1].done == 2993 and not found[-1].exact
+
+
 @on_loop
 async def test_system_metrics_say_when_they_are_a_sample(tmp_path: Path) -> None:
     world = World(tmp_path, [{"_timestamp": i, "cpu": i} for i in range(50)])

@@ -57,7 +57,7 @@ class HistoryQuery:
     @property
     def whole(self) -> bool:
         """Whether all rows are wanted."""
-        return not (self.system or self.last_rows or self.min_step or self.max_step is not None)
+        return not self.system and self.range.whole
 
     @property
     def choice(self) -> Choice:

@@ -37,6 +37,11 @@ class Range:
     max_step: int | None = None
     last_rows: int = 0
 
+    @property
+    def whole(self) -> bool:
+        """Whether all rows are wanted."""
+        return not (self.min_step or self.max_step is not None or self.last_rows)
+
     def rows_of(self, told: Told) -> int:
         """Returns about how many rows it has, were they evenly spread."""
         lines, end = told.line_count or 0, end_of(told)
@@ -129,7 +134,6 @@ class Direct:
         if self.range.last_rows:
             yield await self._tail(choice, begin, end)
             return
-        whole = not self.range.min_step and self.range.max_step is None
         async with aclosing(self._pages(begin, end)) as pages:
             async for page, behind in pages:
                 rows = page.slice(self.passed, page.length)
@@ -137,9 +141,9 @@ class Direct:
                 self.seen += rows.length
                 picked = await asyncio.to_thread(choice.of, rows)
                 yield Stretch(picked.rows, behind, had=picked.had)
-                if whole and self.told.last_step is None and self._all_seen():
+                if self.range.whole and self.told.last_step is None and self._all_seen():
                     return  # there is no last step to stop at, but all rows have come
-        if whole and not self._all_seen():
+        if self.range.whole and self.told.line_count is not None and not self._all_seen():
             self.exact = False  # the server counts more rows than it was ready to give
 
     def _all_seen(self) -> bool:
@@ -256,7 +260,7 @@ class FromStore:
         async with aclosing(onward.stretches(choice, None)) as stretches:
             async for stretch in stretches:
                 yield stretch
-        lines = onward.told.line_count if self.range == Range() else None
+        lines = onward.told.line_count if self.range.whole else None
         self._lacking = lines is not None and self.seen < lines
 
     async def _stored(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
