@@ -13,7 +13,7 @@ from runtapd import faults
 from runtapd.cache.policy import Wishes
 from runtapd.history import kept as pieces
 from runtapd.history import windows
-from runtapd.reads.histories import Batch
+from runtapd.reads.reading import Batch
 from tests.support.history_rows import plain_rows
 from tests.support.one_history import Row, World, on_loop
 

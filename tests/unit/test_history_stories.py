@@ -19,7 +19,7 @@ import pytest
 from runtapd import faults
 from runtapd.cache.policy import Wishes
 from runtapd.history import kept as pieces
-from runtapd.reads.histories import Position
+from runtapd.reads.reading import Position
 from tests.support.history_rows import plain_rows
 from tests.support.one_history import Row, World, on_loop
 

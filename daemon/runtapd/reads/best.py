@@ -23,11 +23,12 @@ from runtapd.model.run import DocumentKind, Record
 from runtapd.reads.answers import LARGEST_PAGE, Answer
 from runtapd.reads.documents import open_document
 from runtapd.reads.growing import Sizes
-from runtapd.reads.histories import HistoryQuery, HistoryReads
+from runtapd.reads.histories import HistoryReads
 from runtapd.reads.lists import FIRST_PAGE, RunLists
 from runtapd.reads.overlay import ShownRun
 from runtapd.reads.partitions import Partition
 from runtapd.reads.query import RunQuery
+from runtapd.reads.reading import HistoryQuery
 from runtapd.upstream.api import Waits
 
 _DOCUMENTS = {

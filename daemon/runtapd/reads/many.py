@@ -18,8 +18,9 @@ from runtapd.history.choose import portions
 from runtapd.history.fetch import PAGE_ROWS
 from runtapd.history.table import STEP
 from runtapd.model.paths import RunPath
-from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads, Reading
+from runtapd.reads.histories import HistoryReads
 from runtapd.reads.partitions import Partition
+from runtapd.reads.reading import Batch, HistoryQuery, Reading
 from runtapd.reads.rosters import Roster
 from runtapd.reads.samples import Sample, SampleQuery, sample_of
 from runtapd.reads.standing import Standing

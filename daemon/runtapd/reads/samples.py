@@ -16,8 +16,9 @@ from runtapd.history.sample import sample
 from runtapd.history.table import CLOCK, NONE, STEP, Rows, ordered
 from runtapd.model.freshness import Freshness
 from runtapd.model.paths import RunPath
-from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads
+from runtapd.reads.histories import HistoryReads
 from runtapd.reads.partitions import Partition
+from runtapd.reads.reading import Batch, HistoryQuery
 from runtapd.upstream.api import Waits
 
 DEFAULT_SAMPLES = 500

@@ -184,7 +184,7 @@ class Sync:
         checked, seen, next_step = not stored.length, list[Rows](), kept.mark.next_step
         missing = growth.missing_rows(kept, self.told)
         lines = None if missing is None else missing + stored.length
-        async with aclosing(self._pages(begin, self._end(), lines)) as pages:
+        async with aclosing(self._pages(begin, self.told.end, lines)) as pages:
             async for page, behind in pages:
                 if not checked:
                     seen.append(page.between(None, next_step))
@@ -236,7 +236,7 @@ class Sync:
     async def _rest(self, kept: Kept) -> AsyncGenerator[Rows, None]:
         """Yields the rows behind those that are stored, in order."""
         seen, rest = kept.rows, growth.missing_rows(kept, self.told)
-        async with aclosing(self._pages(kept.mark.next_step, self._end(), rest)) as pages:
+        async with aclosing(self._pages(kept.mark.next_step, self.told.end, rest)) as pages:
             async for page, _ in pages:
                 seen += page.length
                 yield page
@@ -253,9 +253,6 @@ class Sync:
             page_rows=self.page_rows,
             waits=self._waits,
         )
-
-    def _end(self) -> int:
-        return end_of(self.told)
 
     # The store
 
@@ -323,14 +320,6 @@ class Sync:
 
     async def _ask(self, question: Callable[[HistoryStore], T]) -> T | None:
         return await self.part.histories.read(question, None)
-
-
-def end_of(told: Told) -> int:
-    """Returns the step behind the last one a run has."""
-    if told.last_step is not None:
-        return told.last_step + 1
-    # No history keys, and still rows: older servers and runs just begun. Their steps must be searched for.
-    return 0 if told.line_count == 0 else fetch.BEYOND_ALL_STEPS
 
 
 class Syncs:
