@@ -5,9 +5,9 @@ goes on. Where the rows come from is `histories.py`'s to choose.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runtapd import faults
 from runtapd.history.choose import Choice, portions
@@ -88,6 +88,10 @@ class Batch:
     chosen_of: int | None = None
     """In the last one: of how many rows the server chose these; None where it was asked for all."""
 
+    def of(self, sets: Sequence[Rows]) -> list[Batch]:
+        """Returns the like of this for each set of columns of one row group."""
+        return [replace(self, rows=rows, group_end=rows is sets[-1]) for rows in sets]
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -157,22 +161,17 @@ class _Reader:
 
     def _groups(self, stretch: Stretch, groups: list[list[Rows]]) -> list[Batch]:
         """Makes the messages of a stretch; the last one of a row group can be resumed behind."""
-        batches, sent = [], 0
+        batches, sent = list[Batch](), 0
         for sets in groups:
             sent += sets[0].length
             self.done += sets[0].length
-            for rows in sets:
-                batches.append(
-                    Batch(
-                        rows,
-                        total=self._total(),
-                        done=self.done,
-                        group=self.groups,
-                        group_end=rows is sets[-1],
-                        exact=self.supply.exact,
-                        freshness=self.supply.freshness,
-                    )
-                )
+            batches += Batch(
+                total=self._total(),
+                done=self.done,
+                group=self.groups,
+                exact=self.supply.exact,
+                freshness=self.supply.freshness,
+            ).of(sets)
             self.groups += 1
             batches[-1].resume = self._position(stretch, sent)
         return batches
