@@ -16,7 +16,7 @@ from runtap.cautions import caution
 from runtap.errors import CommError, DaemonError
 from runtap.frames import DEFAULT_SAMPLES, SampledWarning
 from runtap.freshness import Freshness, older
-from runtap.history import STREAMS, checked_choice, checked_keys, checked_number, refused
+from runtap.history import STREAMS, checked_choice, checked_keys, checked_number, checked_word
 from runtap.history_columns import EVERYWHERE
 from runtap.history_keys import warn_of_none
 from runtap.libraries import pandas_for, polars_for
@@ -91,9 +91,7 @@ class _Collected:
 
 def wanted(samples: int | None, keys: Iterable[str] | None, x_axis: str, format: str, stream: str) -> Wanted:
     """Checks the arguments of `Runs.histories`, before anything is read."""
-    if format not in FORMATS:
-        *first, last = (f'"{name}"' for name in FORMATS)
-        raise refused("format", f"format is {', '.join(first)} or {last}, not {format!r}")
+    checked_word("format", format, FORMATS)
     check_text(x_axis, "x_axis")
     find = {"pandas": pandas_for, "polars": polars_for}.get(format)
     return Wanted(
