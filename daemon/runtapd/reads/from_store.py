@@ -185,7 +185,7 @@ class FromStore:
             at += rows.length
 
     async def _rows_from(self, kept: Kept, row: int) -> Rows:
-        if self._sync is not None and (held := self._sync.held(row)) is not None:
+        if self._sync is not None and (held := self._sync.unstored.behind(row)) is not None:
             return held.only(needed(self.keys)) if self.keys else held
         return await stored_rows(self.part, self.path, kept, row, keys=self.keys, waits=self.waits)
 
