@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from runtap import row_groups
 from runtap.cautions import caution
 from runtap.history import JOINS, STREAMS, checked_choice, checked_keys, checked_number, checked_word
-from runtap.history_columns import EVERYWHERE, ordered, pandas_frame
+from runtap.history_columns import EVERYWHERE, asked_for, ordered, pandas_frame
 from runtap.history_keys import warn_of_apart, warn_of_axis, warn_of_unknown
 from runtap.libraries import pandas_for
 from runtap.row_groups import RowGroup
@@ -58,9 +58,8 @@ class Wanted:
     @property
     def columns(self) -> list[str]:
         """The columns of the answer, in order, when keys are wanted."""
-        last = self.more_columns
-        listed = dict.fromkeys([self.x_axis, *(key for key in self.keys if key not in last), *last])
-        return [key for key in listed if key != "_step" or self.stream == row_groups.METRICS]
+        stepped = self.stream == row_groups.METRICS
+        return asked_for(self.keys, self.x_axis, self.more_columns, stepped=stepped)
 
 
 def wanted(

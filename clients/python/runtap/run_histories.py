@@ -52,9 +52,9 @@ class Wanted:
     @property
     def columns(self) -> list[str]:
         """The columns behind `run_id`, in order, when keys are wanted."""
-        metrics = [key for key in self.keys if key != "_timestamp"]
-        listed = dict.fromkeys([self.x_axis, *metrics, "_timestamp"])
-        return [key for key in listed if key != "_step" or self.stream == METRICS]
+        return history_columns.asked_for(
+            self.keys, self.x_axis, ["_timestamp"], stepped=self.stream == METRICS
+        )
 
     @property
     def deciding(self) -> list[str]:

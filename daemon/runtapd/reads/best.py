@@ -207,12 +207,7 @@ def _unwrapped(config: Any) -> Any:
 def _number(value: Any) -> float | None:
     if isinstance(value, str):
         return _INFINITE.get(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return None
+    return jsontext.number(value)
 
 
 def _better(value: float, other: float, descending: bool) -> bool:
