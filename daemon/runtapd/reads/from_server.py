@@ -21,7 +21,7 @@ from runtapd.upstream.api import Waits
 
 @dataclass(kw_only=True)
 class FromServer:
-    """What such supplies have in common."""
+    """What supplies of such rows have in common."""
 
     part: Partition
     path: RunPath
@@ -33,7 +33,7 @@ class FromServer:
 
     @property
     def generation(self) -> str:
-        """None: these rows are not the stored ones."""
+        """Empty: these rows are not the stored ones."""
         return ""
 
     async def prepare(self) -> None:

@@ -90,7 +90,9 @@ class Supply(Protocol):
         """Rows looked at so far."""
 
     async def prepare(self) -> None:
-        """Returns once all rows are stored, where they are stored at all; raises what went wrong."""
+        """Returns once all rows are stored or next in line for it, where they are stored at all; raises what went wrong.
+        The store works in order: who asks it then finds them.
+        """
 
     def stretches(self, choice: Choice, resumed: Resumed | None) -> AsyncGenerator[Stretch, None]:
         """Yields the chosen rows in order."""
