@@ -90,7 +90,7 @@ class Supply(Protocol):
         """Rows looked at so far."""
 
     async def prepare(self) -> None:
-        """Returns once all rows are stored or next in line for it, where they are stored at all; raises what went wrong.
+        """Returns once all rows are stored, or next in line for it, where that is done at all; raises what went wrong.
         The store works in order: who asks it then finds them.
         """
 
