@@ -293,6 +293,7 @@ def test_keys_never_logged_or_never_together_are_named(daemon: ScriptedDaemon, r
         ("history", {"samples": 0}),
         ("history", {"samples": "many"}),
         ("history", {"stream": "metrics"}),
+        ("history", {"stream": ["system"]}),
         ("history", {"how": "left"}),
         ("history", {"columns": "all"}),
         ("scan_history", {"keys": "loss"}),

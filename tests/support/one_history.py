@@ -17,8 +17,9 @@ from runtapd.history.store import HistoryStore
 from runtapd.model import encode
 from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
-from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads, Position, Reading
+from runtapd.reads.histories import HistoryReads
 from runtapd.reads.overlay import ShownRun
+from runtapd.reads.reading import Batch, HistoryQuery, Position, Reading
 from runtapd.reads.standing import Standing
 from runtapd.upstream.api import NO_EXPORTS, Exports, Wait
 from tests.support.history_rows import plain_rows

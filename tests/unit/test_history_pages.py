@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtapd import faults
-from runtapd.history import fetch, windows
+from runtapd.history import fetch, growth, windows
 from runtapd.history.rows import Row
 from runtapd.model.paths import RunPath
 from runtapd.upstream.api import Upstream, Wait
@@ -211,7 +211,7 @@ def test_nothing_is_asked_for_beyond_the_last_row() -> None:
 
     async def read() -> None:
         seen = 0
-        async with aclosing(server.pages(end=fetch.BEYOND_ALL_STEPS)) as pages:
+        async with aclosing(server.pages(end=growth.BEYOND_ALL_STEPS)) as pages:
             async for page, _ in pages:
                 seen += page.length
                 if seen == 30_000:

@@ -13,7 +13,7 @@ from runtapd import faults
 from runtapd.cache.policy import Wishes
 from runtapd.history import kept as pieces
 from runtapd.history import windows
-from runtapd.reads.histories import Batch
+from runtapd.reads.reading import Batch
 from tests.support.history_rows import plain_rows
 from tests.support.one_history import Row, World, on_loop
 
@@ -92,6 +92,31 @@ async def test_nothing_was_logged(tmp_path: Path) -> None:
     found = await world.batches(keys=("a",))
     assert [batch.rows.length for batch in found] == [0] and not world.server.asked
     assert found[0].unknown_keys == ("a",) and found[0].exact
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@on_loop
+async def test_of_a_server_that_does_not_count_all_rows_are_all_that_come(tmp_path: Path, kept: bool) -> None:
+    world = World(tmp_path, rows_at(*range(300)), counted=False)
+    world.histories.broken = not kept
+    found = await world.batches()
+    assert found[-1].done == 300 and all(batch.exact for batch in found)
+
+
+@pytest.mark.parametrize("min_step", [None, 0])
+@on_loop
+async def test_rows_that_are_counted_and_not_given_are_missed_also_where_the_store_lets_go(
+    tmp_path: Path, min_step: int | None
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "GROUP_ROWS", 300)
+        world = World(tmp_path, rows_at(*range(3000)), late_steps=7)
+        await world.read()
+        found: list[Batch] = []
+        async for batch in world.stream(min_step=min_step):
+            found.append(batch)
+            is_broken(world)
+        assert found[-1].done == 2993 and not found[-1].exact
 
 
 @on_loop

@@ -12,7 +12,8 @@ from runtapd import faults
 from runtapd.cache.policy import Wishes
 from runtapd.history.columns import rows_of
 from runtapd.model.paths import RunPath
-from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads
+from runtapd.reads.histories import HistoryReads
+from runtapd.reads.reading import Batch, HistoryQuery
 from runtapd.reads.samples import Sample, SampleQuery, read_sample
 from tests.support.history_rows import plain_rows
 

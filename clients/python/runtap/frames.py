@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from runtap import row_groups
 from runtap.cautions import caution
-from runtap.history import STREAMS, checked_keys, checked_number, refused
-from runtap.history_columns import EVERYWHERE, ordered, pandas_frame
+from runtap.history import JOINS, STREAMS, checked_choice, checked_keys, checked_number, checked_word
+from runtap.history_columns import EVERYWHERE, asked_for, ordered, pandas_frame
 from runtap.history_keys import warn_of_apart, warn_of_axis, warn_of_unknown
 from runtap.libraries import pandas_for
 from runtap.row_groups import RowGroup
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from runtap.session import Session
 
 DEFAULT_SAMPLES = 500
+COLUMNS = ("guide", "exact")
 
 
 class SampledWarning(UserWarning):
@@ -41,8 +42,13 @@ class Wanted:
     """Empty: all."""
     x_axis: str
     stream: int
-    inner: bool
+    join: int
     exact_columns: bool
+
+    @property
+    def inner(self) -> bool:
+        """Whether a row must have all keys."""
+        return self.join == JOINS["inner"]
 
     @property
     def more_columns(self) -> list[str]:
@@ -52,39 +58,29 @@ class Wanted:
     @property
     def columns(self) -> list[str]:
         """The columns of the answer, in order, when keys are wanted."""
-        last = self.more_columns
-        listed = dict.fromkeys([self.x_axis, *(key for key in self.keys if key not in last), *last])
-        return [key for key in listed if key != "_step" or self.stream == row_groups.METRICS]
+        stepped = self.stream == row_groups.METRICS
+        return asked_for(self.keys, self.x_axis, self.more_columns, stepped=stepped)
 
 
-def history(
-    session: Session,
-    path: str,
-    *,
-    samples: int,
-    keys: Iterable[str] | None,
-    x_axis: str,
-    pandas: bool,
-    stream: str,
-    how: str,
-    columns: str,
-) -> pd.DataFrame | list[row_groups.HistoryRow]:
-    """Reads, chooses and shapes; see `Run.history`."""
-    if stream not in STREAMS:
-        raise refused("stream", f'stream is "default", "events" or "system", not {stream!r}')
-    if how not in ("outer", "inner"):
-        raise refused("how", f'how is "outer" or "inner", not {how!r}')
-    if columns not in ("guide", "exact"):
-        raise refused("columns", f'columns is "guide" or "exact", not {columns!r}')
+def wanted(
+    samples: int, keys: Iterable[str] | None, x_axis: str, stream: str, how: str, columns: str
+) -> Wanted:
+    """Checks the arguments of `Run.history`, before anything is read."""
     check_text(x_axis, "x_axis")
-    wanted = Wanted(
+    return Wanted(
         samples=checked_number("samples", samples, least=1, bits=31),
         keys=checked_keys(keys),
         x_axis=x_axis,
-        stream=STREAMS[stream],
-        inner=how == "inner",
-        exact_columns=columns == "exact",
+        stream=checked_choice("stream", stream, STREAMS),
+        join=checked_choice("how", how, JOINS),
+        exact_columns=checked_word("columns", columns, COLUMNS) == "exact",
     )
+
+
+def history(
+    session: Session, path: str, wanted: Wanted, *, pandas: bool
+) -> pd.DataFrame | list[row_groups.HistoryRow]:
+    """Reads, chooses and shapes; see `Run.history`."""
     library = pandas_for("history()", "history(pandas=False)") if pandas else None
     groups = _read(session, path, wanted)
     if library is None:
@@ -135,14 +131,13 @@ def _warn_of_keys(session: Session, path: str, sample: Sample, wanted: Wanted) -
 
 
 def _request(session: Session, path: str, wanted: Wanted) -> history_pb2.SampleHistoryRequest:
-    inner = history_pb2.HISTORY_JOIN_INNER if wanted.inner else history_pb2.HISTORY_JOIN_OUTER
     return history_pb2.SampleHistoryRequest(
         path=path,
         # `_timestamp` only comes along: beside other keys it does not decide which rows there are.
         keys=[*wanted.keys, *wanted.more_columns] if wanted.keys else (),
         samples=wanted.samples,
         x_axis=wanted.x_axis,
-        join=inner,
+        join=history_pb2.HistoryJoin.ValueType(wanted.join),
         stream=history_pb2.HistoryStream.ValueType(wanted.stream),
         format=history_pb2.HISTORY_FORMAT_ARROW,
         options=session.options(),

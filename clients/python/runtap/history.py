@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runtap import row_groups
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STREAMS = {"default": 1, "events": 2, "system": 2}
 """`HistoryStream` of history.proto by the names of the wandb SDK; written out so that this module needs no stub."""
+JOINS = {"outer": 1, "inner": 2}
+"""`HistoryJoin` of history.proto by name."""
 DEFAULT_PAGE = 1000
 """The `page_size` of the wandb SDK. As the default it leaves to the daemon how much it asks for at once."""
 
@@ -29,12 +31,11 @@ class HistoryScan(Iterable[HistoryRow]):
         self,
         session: Session,
         path: str,
-        *,
-        keys: Iterable[str] | None = None,
-        page_size: int = DEFAULT_PAGE,
-        min_step: int | None = None,
-        max_step: int | None = None,
-        use_cache: bool = True,
+        keys: Iterable[str] | None,
+        page_size: int,
+        min_step: int | None,
+        max_step: int | None,
+        use_cache: bool,
     ) -> None:
         self._session = session
         self._path = path
@@ -123,10 +124,15 @@ def checked_number(name: str, value: Any, *, least: int | None = None, bits: int
 
 def checked_choice(name: str, value: str, choices: Mapping[str, int]) -> int:
     """What one of these words stands for in the contract."""
-    if not isinstance(value, str) or value not in choices:
-        *first, last = (f'"{choice}"' for choice in choices)
+    return choices[checked_word(name, value, choices)]
+
+
+def checked_word(name: str, value: str, words: Collection[str]) -> str:
+    """One of these words."""
+    if not isinstance(value, str) or value not in words:
+        *first, last = (f'"{word}"' for word in words)
         raise refused(name, f"{name} is {', '.join(first)} or {last}, not {value!r}")
-    return choices[value]
+    return value
 
 
 def refused(field: str, message: str) -> InvalidRequestError:

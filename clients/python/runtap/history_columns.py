@@ -34,6 +34,15 @@ def ordered(groups: Sequence[RowGroup]) -> list[str]:
     return [*(name for name in [first] if name in seen), *metrics, *(name for name in last if name in seen)]
 
 
+def asked_for(keys: Sequence[str], x_axis: str, beside: Sequence[str], *, stepped: bool) -> list[str]:
+    """The columns where keys were asked for: the x axis, the keys, and what comes beside them at the end.
+
+    `stepped` says whether rows have a `_step`; system metrics have none.
+    """
+    listed = dict.fromkeys([x_axis, *(key for key in keys if key not in beside), *beside])
+    return [key for key in listed if key != "_step" or stepped]
+
+
 def arrow_table(groups: Sequence[RowGroup], names: Sequence[str]) -> pa.Table:
     """These columns, a chunk for each group; with the field metadata of `HISTORY_FORMAT_ARROW`."""
     import pyarrow as pa

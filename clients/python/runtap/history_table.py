@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runtap import history_columns, row_groups
 from runtap.errors import CommError
 from runtap.freshness import Freshness, older
-from runtap.history import (
-    STREAMS,
-    checked_choice,
-    checked_keys,
-    checked_number,
-)
+from runtap.history import JOINS, STREAMS, checked_choice, checked_keys, checked_number
 from runtap.history_keys import span_of, warn_of_apart, warn_of_unknown
 from runtap.libraries import pandas_for, polars_for
 from runtap.row_groups import HistoryRow, RowGroup
@@ -24,9 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from runtap.session import Session
-
-JOINS = {"outer": 1, "inner": 2}
-"""`HistoryJoin` of history.proto by name."""
 
 
 class HistoryTable(Iterable[HistoryRow]):
@@ -126,7 +118,6 @@ class HistoryTable(Iterable[HistoryRow]):
 def read(
     session: Session,
     path: str,
-    *,
     keys: Iterable[str] | None,
     how: str,
     min_step: int | None,

@@ -16,7 +16,7 @@ from runtap.cautions import caution
 from runtap.errors import CommError, DaemonError
 from runtap.frames import DEFAULT_SAMPLES, SampledWarning
 from runtap.freshness import Freshness, older
-from runtap.history import STREAMS, checked_choice, checked_keys, checked_number, refused
+from runtap.history import STREAMS, checked_choice, checked_keys, checked_number, checked_word
 from runtap.history_columns import EVERYWHERE
 from runtap.history_keys import warn_of_none
 from runtap.libraries import pandas_for, polars_for
@@ -52,9 +52,9 @@ class Wanted:
     @property
     def columns(self) -> list[str]:
         """The columns behind `run_id`, in order, when keys are wanted."""
-        metrics = [key for key in self.keys if key != "_timestamp"]
-        listed = dict.fromkeys([self.x_axis, *metrics, "_timestamp"])
-        return [key for key in listed if key != "_step" or self.stream == METRICS]
+        return history_columns.asked_for(
+            self.keys, self.x_axis, ["_timestamp"], stepped=self.stream == METRICS
+        )
 
     @property
     def deciding(self) -> list[str]:
@@ -91,9 +91,7 @@ class _Collected:
 
 def wanted(samples: int | None, keys: Iterable[str] | None, x_axis: str, format: str, stream: str) -> Wanted:
     """Checks the arguments of `Runs.histories`, before anything is read."""
-    if format not in FORMATS:
-        *first, last = (f'"{name}"' for name in FORMATS)
-        raise refused("format", f"format is {', '.join(first)} or {last}, not {format!r}")
+    checked_word("format", format, FORMATS)
     check_text(x_axis, "x_axis")
     find = {"pandas": pandas_for, "polars": polars_for}.get(format)
     return Wanted(

@@ -179,17 +179,8 @@ class Run(RunAttributes):
         """
         from runtap import frames
 
-        return frames.history(
-            self._session,
-            self._message.path,
-            samples=samples,
-            keys=keys,
-            x_axis=x_axis,
-            pandas=pandas,
-            stream=stream,
-            how=how,
-            columns=columns,
-        )
+        wanted = frames.wanted(samples, keys, x_axis, stream, how, columns)
+        return frames.history(self._session, self._message.path, wanted, pandas=pandas)
 
     def scan_history(
         self,
@@ -212,15 +203,7 @@ class Run(RunAttributes):
         """
         from runtap.history import HistoryScan
 
-        return HistoryScan(
-            self._session,
-            self._message.path,
-            keys=keys,
-            page_size=page_size,
-            min_step=min_step,
-            max_step=max_step,
-            use_cache=use_cache,
-        )
+        return HistoryScan(self._session, self._message.path, keys, page_size, min_step, max_step, use_cache)
 
     def history_table(
         self,
@@ -249,18 +232,9 @@ class Run(RunAttributes):
         Raises:
             InvalidRequestError: (a ValueError) for arguments that mean nothing. CommError: when it cannot be read.
         """
-        from runtap import history_table
+        from runtap.history_table import read
 
-        return history_table.read(
-            self._session,
-            self._message.path,
-            keys=keys,
-            how=how,
-            min_step=min_step,
-            max_step=max_step,
-            stream=stream,
-            last=last,
-        )
+        return read(self._session, self._message.path, keys, how, min_step, max_step, stream, last)
 
     # What others see
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtapd.history.columns import column_of
 from runtapd.history.rows import ABSENT
-from runtapd.history.table import CLOCK, NONE, STEP, Column, Rows, joined, ordered, parsed_cells
+from runtapd.history.table import CLOCK, NONE, STEP, Column, Rows, joined, ordered, parsed_cells, together
 
 if TYPE_CHECKING:
     from runtapd.history.table import Mask, Numbers
@@ -65,12 +65,8 @@ class Choice:
         if self.inner and len(found) < len(wanted):
             return None
         masks = [found[key].present() for key in wanted if key in found]
-        if not masks:
-            return None
-        chosen = masks[0]
-        for mask in masks[1:]:
-            chosen = chosen & mask if self.inner else chosen | mask
-        return chosen if chosen.any() else None
+        chosen = together(masks, every=self.inner)
+        return chosen if chosen is not None and chosen.any() else None
 
 
 def reached(rows: Rows, key: str) -> Column | None:

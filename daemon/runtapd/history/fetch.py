@@ -23,8 +23,6 @@ from runtapd.upstream.api import UNBOUNDED, Bounds, Upstream, Waits
 PAGE_ROWS = 0
 """Pages as large as the daemon finds best."""
 MOST_ROWS_OF_A_STEP = 100_000
-BEYOND_ALL_STEPS = 2**53
-"""Behind every step, where a server does not say which is the last."""
 Pages = AsyncGenerator[tuple[Rows, int], None]
 AT_ONCE = 4
 AHEAD_BYTES = 8 * 2**20

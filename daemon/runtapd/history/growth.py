@@ -21,6 +21,8 @@ OVERLAP = 16
 LAST_ROWS = 500
 """So many are compared when a run was heard of since, but has no more rows than before."""
 SAMPLED_ROWS = 500
+BEYOND_ALL_STEPS = 2**53
+"""Behind every step, where a server does not say which is the last."""
 
 
 class Need(Enum):
@@ -48,6 +50,19 @@ class Told:
     def by(record: Record) -> Told:
         """What a run's record says."""
         return Told(record.history_line_count, record.last_step, record.heartbeat_at or "", record.state)
+
+    @staticmethod
+    def when(mark: Mark) -> Told:
+        """What it said when that was marked."""
+        return Told(mark.line_count, mark.last_step, mark.heartbeat_at, mark.state)
+
+    @property
+    def end(self) -> int:
+        """The step behind the last one."""
+        if self.last_step is not None:
+            return self.last_step + 1
+        # No history keys, and still rows: older servers and runs just begun. Their steps must be searched for.
+        return 0 if self.line_count == 0 else BEYOND_ALL_STEPS
 
     @property
     def ended(self) -> bool:

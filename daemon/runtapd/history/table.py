@@ -131,6 +131,16 @@ class Rows:
 NONE = Rows(0, {})
 
 
+def together(masks: Sequence[Mask], *, every: bool) -> Mask | None:
+    """For each row, whether every one of the masks is set, or any; None when there are no masks."""
+    if not masks:
+        return None
+    found = masks[0]
+    for mask in masks[1:]:
+        found = found & mask if every else found | mask
+    return found
+
+
 def ordered(keys: Iterable[str]) -> list[str]:
     """The order of columns: `_step`, then as they come, at last `_runtime` and `_timestamp`."""
     listed = dict.fromkeys(keys)

@@ -102,6 +102,16 @@ def _quoted(found: re.Match[str]) -> str:
     return token if token[0] == '"' else f'"{token}"'
 
 
+def number(value: Any) -> float | None:
+    """A value as a number; NaN is none, nor is what is beyond all doubles."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
 def encodable(text: str) -> str:
     """Returns the text with lone surrogates, which have no UTF-8, replaced; nearly always the same object."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)

@@ -23,11 +23,12 @@ from runtapd.model.run import DocumentKind, Record
 from runtapd.reads.answers import LARGEST_PAGE, Answer
 from runtapd.reads.documents import open_document
 from runtapd.reads.growing import Sizes
-from runtapd.reads.histories import HistoryQuery, HistoryReads
+from runtapd.reads.histories import HistoryReads
 from runtapd.reads.lists import FIRST_PAGE, RunLists
 from runtapd.reads.overlay import ShownRun
 from runtapd.reads.partitions import Partition
 from runtapd.reads.query import RunQuery
+from runtapd.reads.reading import HistoryQuery
 from runtapd.upstream.api import Waits
 
 _DOCUMENTS = {
@@ -206,12 +207,7 @@ def _unwrapped(config: Any) -> Any:
 def _number(value: Any) -> float | None:
     if isinstance(value, str):
         return _INFINITE.get(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return None
+    return jsontext.number(value)
 
 
 def _better(value: float, other: float, descending: bool) -> bool:

@@ -1,31 +1,29 @@
-"""Reading the history of one run: which rows, from where, in portions that fit a message.
+"""Reading the history of one run: which supply its rows come from, by how it stands and what is stored.
 
-Rows come from the store, once that is what the server has (`syncing.py`), or straight from the server; `supplies.py`
-has both. Here: which of the two, what of the rows is sent, and where a broken stream goes on.
+Rows come from the store (`from_store.py`), once that is what the server has (`syncing.py`), or straight from the server
+(`from_server.py`). What becomes of them is `reading.py`'s.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from contextlib import aclosing
+from dataclasses import replace
 
 from runtapd import faults
 from runtapd.cache.policy import Wishes
 from runtapd.history import growth
-from runtapd.history.choose import Choice, portions
 from runtapd.history.growth import Need, Told
 from runtapd.history.kept import Kept
-from runtapd.history.table import CLOCK, NONE, STEP, Rows
 from runtapd.model.freshness import Freshness, Source
 from runtapd.model.paths import RunPath
-from runtapd.reads.chosen import ServersChoice, System
+from runtapd.reads.from_server import Direct, ServersChoice, System
+from runtapd.reads.from_store import FromStore
 from runtapd.reads.partitions import Partition
+from runtapd.reads.reading import Batch, HistoryQuery, Position, Reading, not_in_cache, rewritten
 from runtapd.reads.runs import RunReads
 from runtapd.reads.standing import Standing
-from runtapd.reads.stored import Unkept
-from runtapd.reads.supplies import Direct, FromStore, Range, Stretch, Supply
+from runtapd.reads.supplies import Supply
 from runtapd.reads.syncing import Syncs
 from runtapd.upstream.api import Waits
 
@@ -36,75 +34,6 @@ LITTLE_ROWS = 10_000
 LONG_ROWS = 200_000
 """A history of which more rows are missing is not fetched only to choose some of them."""
 LINES = frozenset({"history_line_count", "heartbeat_at"})
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryQuery:
-    """Which rows."""
-
-    path: RunPath
-    keys: tuple[str, ...] = ()
-    inner: bool = False
-    system: bool = False
-    min_step: int | None = None
-    max_step: int | None = None
-    last_rows: int = 0
-    page_rows: int = 0
-    """Most rows to ask of the server at once; 0: as many as go well."""
-    enough: int = 0
-    """So many rows from all over the history will do when the whole would take long to fetch; 0: all are wanted."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether all rows are wanted."""
-        return not (self.system or self.last_rows or self.min_step or self.max_step is not None)
-
-    @property
-    def choice(self) -> Choice:
-        """What of the rows is wanted."""
-        return Choice(self.keys, self.inner, (STEP, *CLOCK) if self.system else (STEP,))
-
-    @property
-    def range(self) -> Range:
-        """Which steps are wanted."""
-        return Range(self.min_step, self.max_step, self.last_rows)
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a broken stream goes on."""
-
-    storage_id: str
-    generation: str
-    """Of the stored history; empty when the rows come straight from the server."""
-    next: int
-    """The next stored row, or the next step."""
-    line_count: int
-    """Rows the run had when the stream began; a run with fewer has been rewritten."""
-    rows_done: int
-    rows_seen: int
-    """Rows looked at so far, chosen or not."""
-    groups: int
-    """Row groups sent so far."""
-    missing: tuple[int, ...]
-    """Which of the keys asked for no row has had so far."""
-
-
-@dataclass(slots=True)
-class Batch:
-    """A portion of rows, or the end of the stream."""
-
-    rows: Rows = NONE
-    total: int | None = None
-    done: int = 0
-    group: int = 0
-    group_end: bool = True
-    exact: bool = True
-    resume: Position | None = None
-    unknown_keys: tuple[str, ...] = ()
-    freshness: Freshness | None = None
-    chosen_of: int | None = None
-    """In the last one: of how many rows the server chose these; None where it was asked for all."""
 
 
 class HistoryReads:
@@ -140,18 +69,8 @@ class HistoryReads:
         if resume is not None:
             _check_unchanged(resume, standing)
         supply = await self._supply(part, query, standing, resume, wishes, waits)
-        direct = None
-        if not wishes.cache_only and resume is None:
-            direct = Direct(
-                part,
-                query.path,
-                standing.told,
-                query.range,
-                query.page_rows,
-                waits,
-                _fresh(standing),
-                standing.storage_id,
-            )
+        without_store = resume is None and not wishes.cache_only
+        direct = _direct(part, query, standing, waits) if without_store else None
         return Reading(query, standing.told, supply, resume, direct)
 
     async def _supply(
@@ -164,34 +83,37 @@ class HistoryReads:
         waits: Waits,
     ) -> Supply:
         """Says where the rows come from."""
-        told, storage_id = standing.told, standing.storage_id
+        told, storage_id, fresh = standing.told, standing.storage_id, _fresh(standing)
         if query.system:
-            return System(part, query.path, query.last_rows, waits, Freshness(self._clock(), Source.UPSTREAM))
+            now = Freshness(self._clock(), Source.UPSTREAM)
+            return System(part=part, path=query.path, waits=waits, freshness=now, last_rows=query.last_rows)
         kept = await part.histories.read(lambda store: store.kept(storage_id), None)
         if wishes.cache_only or standing.freshness.stale:
             if kept is None or not growth.is_whole(kept):
-                raise _not_in_cache(query.path)
-            freshness = replace(self._as_kept(kept), stale=standing.freshness.stale)
-            return FromStore(part, query.path, query.range, query.keys, kept, None, freshness)
+                raise not_in_cache(query.path)
+            older = replace(_as_kept(kept), stale=standing.freshness.stale)
+            return FromStore(part, query.path, query.range, query.keys, kept, None, older)
         if query.enough and (growth.missing_rows(kept, told) or 0) > LONG_ROWS:
-            return ServersChoice(part, query.path, told, query.enough, waits, _fresh(standing), storage_id)
-        direct = resume is not None and not resume.generation
-        if direct or (resume is None and _is_small_part(query, kept, told)):
-            return Direct(
-                part,
-                query.path,
-                told,
-                query.range,
-                query.page_rows,
-                waits,
-                _fresh(standing),
-                storage_id,
+            return ServersChoice(
+                part=part,
+                path=query.path,
+                waits=waits,
+                freshness=fresh,
+                storage_id=storage_id,
+                told=told,
+                enough=query.enough,
             )
+        straight = _is_small_part(query, kept, told) if resume is None else not resume.generation
+        if straight:
+            return _direct(part, query, standing, waits)
         anew = wishes.no_cache and resume is None
         younger = growth.is_younger(kept, standing.current_at, self._clock())
         if kept is not None and not anew and (younger or growth.need(kept, told) is Need.NOTHING):
-            freshness = replace(standing.freshness, source=Source.DISK, revalidated=LINES)
-            return FromStore(part, query.path, query.range, query.keys, kept, waits, freshness)
+            current = replace(standing.freshness, source=Source.DISK, revalidated=LINES)
+            return FromStore(part, query.path, query.range, query.keys, kept, waits, current)
+        otherwise = None
+        if wishes.allow_stale_on_error and kept is not None and growth.is_whole(kept):
+            otherwise = _as_kept(kept)
         return FromStore(
             part,
             query.path,
@@ -199,12 +121,10 @@ class HistoryReads:
             query.keys,
             kept,
             waits,
-            _fresh(standing),
+            fresh,
             join=lambda: self.syncs.join(part, standing, waits, page_rows=query.page_rows, anew=anew),
             leave=lambda sync: self.syncs.leave(sync, waits),
-            otherwise=self._as_kept(kept)
-            if kept and growth.is_whole(kept) and wishes.allow_stale_on_error
-            else None,
+            otherwise=otherwise,
         )
 
     async def _current(self, part: Partition, path: RunPath, wishes: Wishes, waits: Waits) -> Standing:
@@ -214,13 +134,28 @@ class HistoryReads:
             return found
         return Standing.of(await self._runs.run(part, path, replace(wishes, max_age_s=0.0), waits()))
 
-    def _as_kept(self, kept: Kept) -> Freshness:
-        return Freshness(kept.mark.checked_at, Source.DISK, stale=True)
-
 
 def _fresh(standing: Standing) -> Freshness:
     """How fresh rows are that are fetched now: which ones they are was heard before."""
     return Freshness(standing.current_at, Source.UPSTREAM)
+
+
+def _as_kept(kept: Kept) -> Freshness:
+    """How fresh rows are that are given without asking whether they are still right."""
+    return Freshness(kept.mark.checked_at, Source.DISK, stale=True)
+
+
+def _direct(part: Partition, query: HistoryQuery, standing: Standing, waits: Waits) -> Direct:
+    return Direct(
+        part=part,
+        path=query.path,
+        waits=waits,
+        freshness=_fresh(standing),
+        storage_id=standing.storage_id,
+        told=standing.told,
+        range=query.range,
+        page_rows=query.page_rows,
+    )
 
 
 def _is_small_part(query: HistoryQuery, kept: Kept | None, told: Told) -> bool:
@@ -236,124 +171,6 @@ def _is_small_part(query: HistoryQuery, kept: Kept | None, told: Told) -> bool:
     return wanted * WORTH_KEEPING < to_fetch
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A read that has been begun."""
-
-    query: HistoryQuery
-    told: Told
-    supply: Supply
-    resume: Position | None
-    direct: Supply | None
-    """Where rows come from when nothing can be stored; None: nowhere."""
-
-    async def prepare(self) -> None:
-        """Returns once all rows are stored, if they can be, so that `batches` only has to get them from the disk."""
-        with suppress(Unkept):
-            await self.supply.prepare()
-
-    async def batches(self) -> AsyncGenerator[Batch, None]:
-        """Yields the rows in order, and at last a batch without rows."""
-        reader = _Reader(self.query, self.supply, self.told)
-        try:
-            async with aclosing(reader.batches(self.resume)) as batches:
-                async for batch in batches:
-                    yield batch
-            return
-        except Unkept as error:
-            if reader.groups or self.resume is not None:
-                raise _rewritten(self.query.path) from error
-            if self.direct is None:
-                raise _not_in_cache(self.query.path) from error
-        async with aclosing(_Reader(self.query, self.direct, self.told).batches(None)) as batches:
-            async for batch in batches:
-                yield batch
-
-
-class _Reader:
-    """One read under way: cuts what a supply gives into batches."""
-
-    def __init__(self, query: HistoryQuery, supply: Supply, told: Told) -> None:
-        self.query, self.supply, self.told = query, supply, told
-        self.choice = query.choice
-        self.missing = set(query.keys)
-        self.done = 0
-        self.groups = 0
-
-    async def batches(self, resume: Position | None) -> AsyncGenerator[Batch, None]:
-        if resume is not None:
-            self.done, self.groups = resume.rows_done, resume.groups
-            self.missing = {self.query.keys[i] for i in resume.missing}
-        places = (resume.generation, resume.next, resume.rows_seen) if resume is not None else None
-        async with aclosing(self.supply.stretches(self.choice, places)) as stretches:
-            async for stretch in stretches:
-                self.missing -= stretch.had
-                if not stretch.rows.length:
-                    continue
-                for batch in self._groups(stretch, await asyncio.to_thread(portions, stretch.rows)):
-                    yield batch
-        yield Batch(
-            done=self.done,
-            total=self.done,
-            group=self.groups,
-            exact=self.supply.exact,
-            unknown_keys=tuple(key for key in self.query.keys if key in self.missing and key != STEP),
-            freshness=self.supply.freshness,
-            chosen_of=self.told.line_count if isinstance(self.supply, ServersChoice) else None,
-        )
-
-    def _groups(self, stretch: Stretch, groups: list[list[Rows]]) -> list[Batch]:
-        """Makes the messages of a stretch; the last one of a row group can be resumed behind."""
-        batches, sent = [], 0
-        for sets in groups:
-            sent += sets[0].length
-            self.done += sets[0].length
-            for rows in sets:
-                batches.append(
-                    Batch(
-                        rows,
-                        total=self._total(),
-                        done=self.done,
-                        group=self.groups,
-                        group_end=rows is sets[-1],
-                        exact=self.supply.exact,
-                        freshness=self.supply.freshness,
-                    )
-                )
-            self.groups += 1
-            batches[-1].resume = self._position(stretch, sent)
-        return batches
-
-    def _total(self) -> int | None:
-        return self.told.line_count if self.query.whole and not self.query.keys else None
-
-    def _position(self, stretch: Stretch, sent: int) -> Position | None:
-        place = stretch.place_behind(sent)
-        if place is None:
-            return None
-        return Position(
-            storage_id=self.supply.storage_id,
-            generation=self.supply.generation,
-            next=place,
-            line_count=self.told.line_count or 0,
-            rows_done=self.done,
-            rows_seen=self.supply.seen,
-            groups=self.groups,
-            missing=tuple(i for i, key in enumerate(self.query.keys) if key in self.missing),
-        )
-
-
 def _check_unchanged(resume: Position, standing: Standing) -> None:
     if resume.storage_id != standing.storage_id or (standing.told.line_count or 0) < resume.line_count:
-        raise _rewritten(standing.path)
-
-
-def _rewritten(path: RunPath) -> faults.PreconditionFailed:
-    return faults.PreconditionFailed(
-        f"the history of {path} was rewritten since this stream began; read it again from the start",
-        reason="HISTORY_REWRITTEN",
-    )
-
-
-def _not_in_cache(path: RunPath) -> faults.NotInCache:
-    return faults.NotInCache(f"the history of {path} is not kept here, and the server was not to be asked")
+        raise rewritten(standing.path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runtapd import faults
 from runtapd.cache.policy import Wishes
@@ -18,8 +18,9 @@ from runtapd.history.choose import portions
 from runtapd.history.fetch import PAGE_ROWS
 from runtapd.history.table import STEP
 from runtapd.model.paths import RunPath
-from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads, Reading
+from runtapd.reads.histories import HistoryReads
 from runtapd.reads.partitions import Partition
+from runtapd.reads.reading import Batch, HistoryQuery, Reading
 from runtapd.reads.rosters import Roster
 from runtapd.reads.samples import Sample, SampleQuery, sample_of
 from runtapd.reads.standing import Standing
@@ -157,21 +158,10 @@ async def _given(ready: _Ready, query: ManyQuery) -> AsyncGenerator[Batch | faul
 
 async def _batches(sample: Sample) -> list[Batch]:
     """A sample as `HistoryReads.read` gives rows."""
-    batches, done, groups = [], 0, await asyncio.to_thread(portions, sample.rows)
+    like = Batch(total=sample.rows.length, exact=sample.exact, freshness=sample.freshness)
+    batches, done, groups = list[Batch](), 0, await asyncio.to_thread(portions, sample.rows)
     for group, sets in enumerate(groups):
         done += sets[0].length
-        for rows in sets:
-            batches.append(
-                Batch(
-                    rows,
-                    total=sample.rows.length,
-                    done=done,
-                    group=group,
-                    group_end=rows is sets[-1],
-                    exact=sample.exact,
-                    freshness=sample.freshness,
-                )
-            )
-    end = Batch(total=done, done=done, group=len(groups), exact=sample.exact, freshness=sample.freshness)
-    end.unknown_keys = sample.unknown_keys
+        batches += replace(like, done=done, group=group).of(sets)
+    end = replace(like, total=done, done=done, group=len(groups), unknown_keys=sample.unknown_keys)
     return [*batches, end]

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from runtapd import faults
 from runtapd.cache.policy import Wishes
 from runtapd.history.sample import sample
-from runtapd.history.table import CLOCK, NONE, STEP, Rows, ordered
+from runtapd.history.table import CLOCK, NONE, STEP, Rows, ordered, together
 from runtapd.model.freshness import Freshness
 from runtapd.model.paths import RunPath
-from runtapd.reads.histories import Batch, HistoryQuery, HistoryReads
+from runtapd.reads.histories import HistoryReads
 from runtapd.reads.partitions import Partition
+from runtapd.reads.reading import Batch, HistoryQuery
 from runtapd.upstream.api import Waits
 
 DEFAULT_SAMPLES = 500
@@ -135,19 +136,14 @@ def _matching(rows: Rows, query: SampleQuery) -> Rows:
     """The rows that have the keys, with only the columns that are wanted."""
     rows = rows.only(query.columns)
     masks = [rows.columns[key].present() for key in query.deciding if key in rows.columns]
-    if not masks or (query.inner and len(masks) < len(query.deciding)):
+    chosen = together(masks, every=query.inner)
+    if chosen is None or (query.inner and len(masks) < len(query.deciding)):
         return NONE
-    chosen = masks[0]
-    for mask in masks[1:]:
-        chosen = chosen & mask if query.inner else chosen | mask
     return rows.filter(chosen)
 
 
 def _count_with_all(rows: Rows, keys: Sequence[str]) -> int:
     if any(key not in rows.columns for key in keys):
         return 0
-    together = None
-    for key in keys:
-        mask = rows.columns[key].present()
-        together = mask if together is None else together & mask
-    return rows.length if together is None else int(together.sum())
+    chosen = together([rows.columns[key].present() for key in keys], every=True)
+    return rows.length if chosen is None else int(chosen.sum())

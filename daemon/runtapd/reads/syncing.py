@@ -25,21 +25,13 @@ from runtapd.model.paths import RunPath
 from runtapd.reads.partitions import Partition
 from runtapd.reads.standing import Standing
 from runtapd.reads.stored import Unkept, row_of_step, stored_rows
+from runtapd.reads.unstored import InMemory, Unstored
 from runtapd.upstream.api import Wait, Waits
 
 T = TypeVar("T")
 WORTH_EXPORTS = 5_000
 """A history of fewer rows comes in a few pages; asking whether it was exported would only be one request more."""
-HELD_BYTES = 64 * 2**20
-"""So much of exports stays in memory until it is stored, of all together: their readers need not wait for the disk."""
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class InMemory:
-    """How much of all histories together waits in memory to be stored."""
-
-    bytes: int = 0
 
 
 @dataclass(eq=False)
@@ -47,13 +39,10 @@ class Sync:
     """One history being brought up to date. Readers see its rows as soon as they are known to be right."""
 
     part: Partition
-    path: RunPath
-    storage_id: str
-    told: Told
-    asked_at: float
-    """When the server told that."""
+    standing: Standing
+    """What the server says of it."""
     clock: Callable[[], float]
-    in_memory: InMemory
+    unstored: Unstored
     page_rows: int = 0
     anew: bool = False
     """Whether what is stored does not count."""
@@ -63,11 +52,19 @@ class Sync:
     """Whether readers may read all there is; what is left to do is keeping it."""
     task: asyncio.Task[None] = field(init=False)
     _holds: bool = False
-    _held: list[tuple[int, Rows]] = field(default_factory=list)
-    """Rows that are not stored yet, with the number of the first ones."""
-    _held_bytes: int = 0
+    """Whether rows wait in memory to be stored."""
     _readers: list[Waits] = field(default_factory=list)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def path(self) -> RunPath:
+        """The run's."""
+        return self.standing.path
+
+    @property
+    def told(self) -> Told:
+        """How the history is to be in the end."""
+        return self.standing.told
 
     def begin(self) -> None:
         """Starts, on the loop."""
@@ -105,16 +102,8 @@ class Sync:
         self._news.set()
         self._news = asyncio.Event()
 
-    def held(self, row: int) -> Rows | None:
-        """Rows from that one on that are still in memory."""
-        for first, rows in self._held:
-            if first <= row < first + rows.length:
-                return rows.slice(row - first, rows.length)
-        return None
-
     def _ended(self) -> None:
-        self.in_memory.bytes -= self._held_bytes
-        self._held_bytes = 0
+        self.unstored.write_off()
         self._tell()
 
     def _show(self, kept: Kept) -> None:
@@ -139,8 +128,8 @@ class Sync:
     # The work
 
     async def _run(self) -> None:
-        kept = None if self.anew else await self._ask(lambda store: store.kept(self.storage_id))
-        if kept is not None and growth.is_younger(kept, self.asked_at, self.clock()):
+        kept = None if self.anew else await self._ask(lambda store: store.kept(self.standing.storage_id))
+        if kept is not None and growth.is_younger(kept, self.standing.current_at, self.clock()):
             self._show(kept)
             return
         need = growth.need(kept, self.told)
@@ -184,7 +173,7 @@ class Sync:
         checked, seen, next_step = not stored.length, list[Rows](), kept.mark.next_step
         missing = growth.missing_rows(kept, self.told)
         lines = None if missing is None else missing + stored.length
-        async with aclosing(self._pages(begin, self._end(), lines)) as pages:
+        async with aclosing(self._pages(begin, self.told.end, lines)) as pages:
             async for page, behind in pages:
                 if not checked:
                     seen.append(page.between(None, next_step))
@@ -236,7 +225,7 @@ class Sync:
     async def _rest(self, kept: Kept) -> AsyncGenerator[Rows, None]:
         """Yields the rows behind those that are stored, in order."""
         seen, rest = kept.rows, growth.missing_rows(kept, self.told)
-        async with aclosing(self._pages(kept.mark.next_step, self._end(), rest)) as pages:
+        async with aclosing(self._pages(kept.mark.next_step, self.told.end, rest)) as pages:
             async for page, _ in pages:
                 seen += page.length
                 yield page
@@ -254,14 +243,13 @@ class Sync:
             waits=self._waits,
         )
 
-    def _end(self) -> int:
-        return end_of(self.told)
-
     # The store
 
     async def _begun(self) -> Kept:
         mark = self.told.mark(next_step=0, now=0.0, whole=False)
-        kept = await self._ask(lambda store: store.begin(self.storage_id, replace(mark, line_count=None)))
+        kept = await self._ask(
+            lambda store: store.begin(self.standing.storage_id, replace(mark, line_count=None))
+        )
         if kept is None:
             raise Unkept
         return kept
@@ -274,30 +262,28 @@ class Sync:
         mark = replace(kept.mark, next_step=behind, checked_at=0.0, settled=False)
         if not self._holds:
             return await self._append(kept, rows, mark)
-        self._held.append((kept.rows, rows))
-        size = sum(column.values.nbytes for column in rows.columns.values())
-        self._held_bytes += size
-        self.in_memory.bytes += size
+        self.unstored.add(kept.rows, rows)
         kept = replace(kept, rows=kept.rows + rows.length, mark=mark)
-        if self.in_memory.bytes > HELD_BYTES:
+        if self.unstored.too_much:
             await self._store_held(kept)
         return kept
 
     async def _store_held(self, kept: Kept) -> None:
-        for _, rows in self._held:
+        for rows in self.unstored:
             await self._append(kept, rows, replace(kept.mark, next_step=int(rows.steps[-1]) + 1))
         self._drop_held()
 
     def _drop_held(self) -> None:
-        self.in_memory.bytes -= self._held_bytes
-        self._holds, self._held_bytes = False, 0
-        self._held.clear()
+        self._holds = False
+        self.unstored.clear()
 
     def _final(self, kept: Kept, shortfall: int) -> Mark:
         next_step = kept.mark.next_step
         if self.told.last_step is not None:
             next_step = max(next_step, self.told.last_step + 1)
-        return self.told.mark(next_step=next_step, now=self.asked_at, whole=True, shortfall=shortfall)
+        return self.told.mark(
+            next_step=next_step, now=self.standing.current_at, whole=True, shortfall=shortfall
+        )
 
     async def _append(self, kept: Kept, rows: Rows, mark: Mark) -> Kept:
         now = await self._ask(lambda store: store.append(kept.storage_id, kept.generation, rows, mark))
@@ -325,14 +311,6 @@ class Sync:
         return await self.part.histories.read(question, None)
 
 
-def end_of(told: Told) -> int:
-    """Returns the step behind the last one a run has."""
-    if told.last_step is not None:
-        return told.last_step + 1
-    # No history keys, and still rows: older servers and runs just begun. Their steps must be searched for.
-    return 0 if told.line_count == 0 else fetch.BEYOND_ALL_STEPS
-
-
 class Syncs:
     """The histories being brought up to date, by run."""
 
@@ -348,21 +326,11 @@ class Syncs:
         self, part: Partition, standing: Standing, waits: Waits, *, page_rows: int, anew: bool
     ) -> Sync:
         """Returns the one that makes a run's history what its server tells of; `leave` it in any case."""
-        key, told = (part.account.account_id, standing.storage_id), standing.told
-        while (sync := self._under_way(key)) is not None and (anew or sync.told != told):
+        key = part.account.account_id, standing.storage_id
+        while (sync := self._under_way(key)) is not None and (anew or sync.told != standing.told):
             await asyncio.wait([sync.task])  # what it finds is of use for this one
         if sync is None:
-            sync = Sync(
-                part,
-                standing.path,
-                standing.storage_id,
-                told,
-                standing.current_at,
-                self._clock,
-                self.in_memory,
-                page_rows,
-                anew,
-            )
+            sync = Sync(part, standing, self._clock, Unstored(self.in_memory), page_rows, anew)
             sync.join(waits)
             self._syncs[key] = sync
             sync.begin()
@@ -376,7 +344,7 @@ class Syncs:
         if not sync.leave(waits) or sync.shown:
             return
         sync.task.cancel()
-        self._forget((sync.part.account.account_id, sync.storage_id), sync)
+        self._forget((sync.part.account.account_id, sync.standing.storage_id), sync)
 
     def _forget(self, key: tuple[str, str], sync: Sync) -> None:
         if self._syncs.get(key) is sync:

@@ -14,8 +14,9 @@ from runtap.v1 import history_pb2 as pb
 from runtapd.faults import InvalidRequest
 from runtapd.history.fetch import PAGE_ROWS
 from runtapd.paging import Sealer
-from runtapd.reads.histories import HistoryQuery, HistoryReads, Position
+from runtapd.reads.histories import HistoryReads
 from runtapd.reads.partitions import Partitions
+from runtapd.reads.reading import HistoryQuery, Position
 from runtapd.reads.samples import read_sample
 from runtapd.services import convert, history_messages, sample_history
 from runtapd.services.calls import Call

@@ -9,7 +9,7 @@ from runtap.v1 import history_pb2 as pb
 from runtapd.faults import InvalidRequest
 from runtapd.history.encode import to_ipc
 from runtapd.history.table import STEP
-from runtapd.reads.histories import Batch
+from runtapd.reads.reading import Batch
 from runtapd.services import convert
 from runtapd.services.typed_columns import column_batch
 

@@ -187,7 +187,7 @@ def sweep(node: Any, entity: str, project: str, where: str) -> SweepData:
         search=Search(_text(node, "method") or told.method, told.metric, told.maximize),
         display_name=_text(node, "displayName") or "",
         state=(_text(node, "state") or "").upper(),
-        best_loss=_number(node.get("bestLoss")),
+        best_loss=jsontext.number(node.get("bestLoss")),
         run_count=_count(node.get("runCount")),
         expected_run_count=_count(node.get("runCountExpected")),
         created_at=_text(node, "createdAt") or "",
@@ -287,16 +287,6 @@ def _token(value: Any) -> str:
     """An id or a cursor, which some servers give as numbers."""
     known = isinstance(value, str | int) and not isinstance(value, bool)
     return jsontext.encodable(str(value)) if known and value else ""
-
-
-def _number(value: Any) -> float | None:
-    """A number; NaN is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return None
 
 
 def _step(value: Any) -> int | None:

@@ -34,6 +34,14 @@ def allowed_entity(info: Info, name: str | None) -> str:
     return meant
 
 
+def project_of(row: Row[Any], info: Info) -> Row[Any]:
+    """The project of a run or a sweep."""
+    context = context_of(info)
+    return context.once(
+        ("project", row.project_pk), lambda: project_store.by_pk(context.connection, row.project_pk)
+    )
+
+
 def query_project(
     _root: Any, info: Info, name: str | None = None, entityName: str | None = None
 ) -> Row[Any] | None:

@@ -7,23 +7,16 @@ from sqlalchemy import Row
 from ... import jsontext
 from ...ids import run_id
 from ...store import lines
-from ...store import projects as project_store
 from ...store.lines import Stream
 from ...times import to_wire
 from .context import Info, context_of
+from .projects import project_of
 
 Run = Row[Any]
 
 
 def _id(run: Run, _info: Info) -> str:
     return run_id(run.entity, run.project_name, run.name)
-
-
-def _project(run: Run, info: Info) -> Row[Any]:
-    context = context_of(info)
-    return context.once(
-        ("project", run.project_pk), lambda: project_store.by_pk(context.connection, run.project_pk)
-    )
 
 
 def _user(run: Run, _info: Info) -> dict[str, Any]:
@@ -68,7 +61,7 @@ RESOLVERS: dict[str, dict[str, Any]] = {
         "name": lambda run, info: run.name,
         "displayName": lambda run, info: run.display_name,
         "projectId": lambda run, info: run.project_pk,
-        "project": _project,
+        "project": project_of,
         "entityName": lambda run, info: run.entity,
         "sweepName": lambda run, info: run.sweep_name,
         "state": lambda run, info: run.state,

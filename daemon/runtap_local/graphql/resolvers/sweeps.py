@@ -17,7 +17,7 @@ from ...sweeps.config import understand as understand_config
 from ...times import to_wire
 from . import sweep_agents
 from .context import MAX_PAGE, Info, RequestContext, connection, context_of, window
-from .projects import allowed_entity
+from .projects import allowed_entity, project_of
 from .sweep_runs import some_runs
 
 _MAX_INT: Final = 2**31 - 1
@@ -71,13 +71,6 @@ def _best_loss(sweep: Sweep, info: Info) -> float | None:
     return score.best(metric, sweep_store.run_summaries(context_of(info).connection, sweep))
 
 
-def _project(sweep: Sweep, info: Info) -> Row[Any]:
-    context = context_of(info)
-    return context.once(
-        ("project", sweep.project_pk), lambda: project_store.by_pk(context.connection, sweep.project_pk)
-    )
-
-
 def _user(sweep: Sweep, _info: Info) -> dict[str, Any]:
     return {"id": str(sweep.user_pk), "name": sweep.user_name, "username": sweep.user_name}
 
@@ -92,7 +85,7 @@ def _runs(
 ) -> dict[str, Any]:
     """The runs of the sweep. The SDK asks for them without a limit and does not turn pages."""
     own = {"sweep": sweep.name}
-    return some_runs(_project(sweep, info), info, own, filters, after, first, order)
+    return some_runs(project_of(sweep, info), info, own, filters, after, first, order)
 
 
 # --- writing
@@ -215,7 +208,7 @@ RESOLVERS: dict[str, dict[str, Any]] = {
         "heartbeatAt": lambda sweep, info: to_wire(sweep.heartbeat_at),
         "runCount": lambda sweep, info: sweep_store.run_count(context_of(info).connection, sweep),
         "runCountExpected": _expected,
-        "project": _project,
+        "project": project_of,
         "user": _user,
         "runs": _runs,
         **sweep_agents.OF_SWEEPS,
