@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 
 import runtap
-from runtap import paged
+from runtap import ahead, channel, paged
 from runtap import runs as runs_module
 from runtap.freshness import Freshness, older
+from runtap.v1 import common_pb2
 from tests.support.scripted_daemon import ScriptedDaemon, scripted_daemon
 
 ALL = [f"r{number}" for number in range(60)]
@@ -71,3 +73,38 @@ def test_items_come_once_after_an_interrupt(
     with pytest.raises(KeyboardInterrupt):
         list(numbers)
     assert list(numbers) == list(range(6))
+
+
+def test_an_interrupted_call_leaves_no_lock_to_the_next_one(
+    daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC may have been interrupted with its channel's lock in hand: nobody calls over that channel again."""
+    api = runtap.Api()
+    before = channel.daemon().connection()
+    monkeypatch.setattr(channel, "_invoke", interrupted_once(channel._invoke))
+    with pytest.raises(KeyboardInterrupt):
+        api.run("ada/digits/r1")
+    assert api.run("ada/digits/r1").id == "r1"
+    assert channel.daemon().connection() is not before
+
+
+def test_a_page_fetched_ahead_that_does_not_come_is_asked_for(
+    daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.freshness.source = common_pb2.FRESHNESS_SOURCE_MEMORY
+    monkeypatch.setattr(ahead, "YOUNG_S", 0.05)
+    runs = runtap.Api().runs("ada/digits", per_page=PAGE)
+    release = threading.Event()
+    handle = channel.daemon()
+    call = handle.call
+
+    def stuck(*arguments: Any, counted: bool = True, **options: Any) -> Any:
+        if not counted:
+            release.wait(30)
+        return call(*arguments, counted=counted, **options)
+
+    monkeypatch.setattr(handle, "call", stuck)
+    try:
+        assert [run.id for run in runs] == ALL
+    finally:
+        release.set()
