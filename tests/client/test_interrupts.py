@@ -95,16 +95,18 @@ def test_a_page_fetched_ahead_that_does_not_come_is_asked_for(
     monkeypatch.setattr(ahead, "YOUNG_S", 0.05)
     runs = runtap.Api().runs("ada/digits", per_page=PAGE)
     release = threading.Event()
+    released: list[bool] = []
     handle = channel.daemon()
     call = handle.call
 
     def stuck(*arguments: Any, counted: bool = True, **options: Any) -> Any:
         if not counted:
-            release.wait(30)
+            released.append(release.wait(10))
         return call(*arguments, counted=counted, **options)
 
     monkeypatch.setattr(handle, "call", stuck)
     try:
         assert [run.id for run in runs] == ALL
+        assert released == []  # the loop waited for none of them
     finally:
         release.set()
