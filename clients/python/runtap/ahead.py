@@ -46,7 +46,7 @@ class Ahead:
     def answer(self) -> Any:
         """The answer, as if it had been asked for now; None when that cannot be had."""
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(YOUNG_S)  # what takes longer is too old
         young = time.monotonic() - self._began < YOUNG_S
         # Whatever else this program has called for meanwhile may have been a write, which this does not show.
         return self._answer if young and self._daemon.calls == self._calls else None

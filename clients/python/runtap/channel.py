@@ -196,14 +196,27 @@ class Daemon(Services):
 
         connection = self.connection()
         try:
-            return _invoke(connection, method, request, account, timeout)
+            return self._asked(connection, method, request, account, timeout)
         except grpc.RpcError as error:
             if not self._is_lost(connection, error, request):
                 raise errors.from_rpc(error, method) from error
         try:
-            return _invoke(self.connection(), method, request, account, timeout)
+            return self._asked(self.connection(), method, request, account, timeout)
         except grpc.RpcError as error:
             raise errors.from_rpc(error, method) from error
+
+    def _asked(
+        self, connection: Connection, method: str, request: Message, account: str, timeout: float | None
+    ) -> Any:
+        import grpc
+
+        try:
+            return _invoke(connection, method, request, account, timeout)
+        except grpc.RpcError:
+            raise
+        except BaseException:
+            self._abandon(connection)
+            raise
 
     def stream(
         self,
@@ -221,8 +234,9 @@ class Daemon(Services):
         may_repeat = True
         while True:
             connection = self.connection()
-            call = _invoke(connection, method, request, account, timeout)
+            call = None
             try:
+                call = _invoke(connection, method, request, account, timeout)
                 if meanwhile is not None:
                     meanwhile()
                 for message in call:
@@ -233,8 +247,14 @@ class Daemon(Services):
                 if not (may_repeat and self._is_lost(connection, error, request)):
                     raise errors.from_rpc(error, method) from error
                 may_repeat = False
+            except GeneratorExit:
+                raise
+            except BaseException:
+                self._abandon(connection)
+                raise
             finally:
-                call.cancel()
+                if call is not None:
+                    call.cancel()
 
     @contextlib.contextmanager
     def attached(self, description: str = "") -> Iterator[None]:
@@ -266,11 +286,19 @@ class Daemon(Services):
                 self._current = None
         return repeatable
 
+    def _abandon(self, connection: Connection) -> None:
+        """After what is no error of gRPC, such as an interrupt: it may have come while gRPC held a lock of the channel,
+        which nobody releases then, and another thread's next call would wait for ever."""
+        _process.untouched.append(connection)
+        with self._lock:
+            if self._current is connection:
+                self._current = None
+
     def _begin_anew(self) -> None:
-        """In a forked child. The inherited channel is kept untouched: even closing it could block."""
+        """In a forked child."""
         self._lock = threading.Lock()
         if self._current is not None:
-            _process.inherited.append(self._current)
+            _process.untouched.append(self._current)
             self._current = None
 
 
@@ -344,7 +372,8 @@ class _Process:
 
     def __init__(self) -> None:
         self.handles: dict[str, Daemon] = {}
-        self.inherited: list[Connection] = []
+        self.untouched: list[Connection] = []
+        """Channels inherited by a fork, or abandoned: even closing one could block."""
         self.lock = threading.Lock()
         self.client = _client_name()
 

@@ -105,9 +105,9 @@ class Paged(Generic[T]):
 
     def _load_page(self) -> None:
         items, token, freshness = self._page(self._token)
-        self._items.extend(items)
-        self._freshness = older(self._freshness, freshness)
-        self._token, self._done = token, not token
+        items, freshness = [*self._items, *items], older(self._freshness, freshness)
+        # Without a call in between, at which an interrupt could come: it would have this page fetched a second time.
+        self._items, self._freshness, self._token, self._done = items, freshness, token, not token
         self._fetched += 1
 
     def _lock(self) -> threading.Lock:

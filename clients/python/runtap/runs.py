@@ -45,9 +45,9 @@ class Query:
     """The path of a sweep, for its runs; `filter_json` then says the same, for `explain`."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Pages:
-    """What was fetched so far. Only the fetching thread writes."""
+    """What was fetched so far. Never changed: the fetching thread puts another one in its place."""
 
     runs: list[Run] = field(default_factory=list)
     errors: list[CommError] = field(default_factory=list)
@@ -263,15 +263,18 @@ class Runs(Sequence[Run]):
         if answer is None:
             answer = self._session.call(*self._request())
         freshness = self._session.fresh(answer.freshness, "the list of runs")
-        pages.runs.extend(Run(self._session, message, freshness) for message in answer.runs)
-        pages.errors.extend(item_error(item) for item in answer.errors)
-        if answer.HasField("total_size"):
-            pages.total = answer.total_size
-        pages.freshness = older(pages.freshness, freshness)
-        pages.incomplete_reason = answer.incomplete_reason or pages.incomplete_reason
-        pages.token = answer.next_page_token
-        pages.done = not answer.next_page_token
-        pages.fetched += 1
+        total = answer.total_size if answer.HasField("total_size") else pages.total
+        # In one step: an interrupt between two would leave runs here whose page is fetched a second time.
+        self._pages = pages = _Pages(
+            runs=[*pages.runs, *(Run(self._session, message, freshness) for message in answer.runs)],
+            errors=[*pages.errors, *map(item_error, answer.errors)],
+            token=answer.next_page_token,
+            total=total,
+            incomplete_reason=answer.incomplete_reason or pages.incomplete_reason,
+            freshness=older(pages.freshness, freshness),
+            fetched=pages.fetched + 1,
+            done=not answer.next_page_token,
+        )
         if pages.fetched > 1:  # whoever wants a second page wants the list
             self._begin_ahead()
 
