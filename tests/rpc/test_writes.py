@@ -208,7 +208,7 @@ def test_reads_show_a_write_before_the_server_has_it(writer: Writer) -> None:
 def test_what_cannot_be_sent_in_time_is_pending_and_says_why(writer: Writer) -> None:
     writer.proxy.always(MUTATION, refuse(503, "closed for lunch"))
 
-    pending = writer.update(writer.request(0.2, wait_s=0.3))
+    pending = writer.update(writer.request(0.2, wait_s=1.5))
 
     assert pending.write.state == wpb.WRITE_STATE_SENDING and pending.write.message
     eventually(
@@ -224,8 +224,7 @@ def test_what_cannot_be_sent_in_time_is_pending_and_says_why(writer: Writer) -> 
 
 def test_waiting_tells_what_was_not_applied(writer: Writer) -> None:
     def hold(exchange: Exchange) -> None:
-        eventually(lambda: waiting.is_alive(), "somebody waits")
-        threading.Event().wait(0.2)
+        eventually(lambda: writer.daemon.open_calls() == 1, "somebody waits")
         refuse(403, "no")(exchange)
 
     answers: list[wpb.WaitWritesResponse] = []

@@ -222,7 +222,8 @@ class Handler(BaseHTTPRequestHandler):
             except OSError:
                 gone = True
         if gone:
-            self.owner.abandoned += 1
+            with self.owner._lock:
+                self.owner.abandoned += 1
         return gone
 
     def _reset(self) -> None:

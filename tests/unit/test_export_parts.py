@@ -154,7 +154,7 @@ def test_the_deadline_holds(
     storage.fail("*", failure, times=9)
     began = time.monotonic()
     with pytest.raises(faults.UpstreamUnavailable, match="in time"):
-        use(server, fetched(tmp_path, 0.4))  # leaving `use` waits for the threads
+        use(server, fetched(tmp_path, 1.0))  # leaving `use` waits for the threads
     assert time.monotonic() - began < 5
     eventually(lambda: storage.abandoned == 1, "the host sees the client leave")
 
