@@ -16,6 +16,7 @@ from tests.rpc.conftest import StartDaemon
 from tests.support.daemon import eventually
 from tests.support.local_server import LocalServer, local_server
 from tests.support.meddling_proxy import Exchange, lose_answer, pass_on, refuse, rewrite
+from tests.support.scripted_world import all_pages
 from tests.support.status import failure_of
 from tests.support.writer import CALL_S, MUTATION, Writer, lr_of, new_writer
 
@@ -245,14 +246,12 @@ def test_listing_by_pages_runs_and_states(writer: Writer) -> None:
     failure(writer, writer.request(9.0, etag='"no"'))
 
     def pages(**query: Any) -> list[list[str]]:
-        found, token = [], ""
-        while True:
+        def ask(token: str) -> wpb.ListWritesResponse:
             request = wpb.ListWritesRequest(page_size=2, page_token=token, **query)
-            page = writer.writes.ListWrites(request, timeout=CALL_S)
-            found.append([write.write_id for write in page.writes])
-            token = page.next_page_token
-            if not token:
-                return found
+            page: wpb.ListWritesResponse = writer.writes.ListWrites(request, timeout=CALL_S)
+            return page
+
+        return [[write.write_id for write in page.writes] for page in all_pages(ask)]
 
     newest_first = ids[::-1]
     applied = [wpb.WRITE_STATE_APPLIED]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import stat
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,7 +17,7 @@ from runtapd.upstream.graphql import GraphQLUpstream
 from tests.support.daemon import eventually
 from tests.support.exporting_upstream import ExportingUpstream
 from tests.support.storage_host import SECRET, StorageHost
-from tests.support.upstream_client import soon, use
+from tests.support.upstream_client import given_up, soon, use
 from tests.support.upstream_faults import (
     Delay,
     Drip,
@@ -166,17 +164,8 @@ def test_cancelling_ends_all_downloads(
     server.add_parts(str(PATH), [BODY] * 5)
     storage.fail("*", failure, times=5)
 
-    async def give_up(upstream: GraphQLUpstream) -> None:
-        task = asyncio.ensure_future(download(upstream, tmp_path, 60))
-        while len(storage.seen) < 2:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
     began = time.monotonic()
-    use(server, give_up)
+    use(server, lambda upstream: given_up(download(upstream, tmp_path, 60), lambda: len(storage.seen) >= 2))
     assert time.monotonic() - began < 5
     eventually(lambda: storage.under_way == 0, "the host sees the client leave")
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,7 +22,7 @@ from runtapd.upstream.graphql import GraphQLUpstream
 from tests.support.exporting_upstream import ExportingUpstream
 from tests.support.storage_host import SECRET, StorageHost
 from tests.support.upstream import ScriptedUpstream
-from tests.support.upstream_client import soon, use
+from tests.support.upstream_client import given_up, soon, use
 from tests.support.upstream_faults import (
     Drip,
     Html,
@@ -162,17 +161,13 @@ def parquet(*steps: int) -> bytes:
     return bytes(sink.getvalue())
 
 
-def rows(upstream: GraphQLUpstream) -> Awaitable[list[int]]:
+async def rows(upstream: GraphQLUpstream) -> list[int]:
     """The steps of what is exported."""
-
-    async def read() -> list[int]:
-        return [
-            step
-            async for some in exports.exported(upstream, PATH, soon)
-            for step in some.columns["n"].values.to_pylist()
-        ]
-
-    return read()
+    return [
+        step
+        async for some in exports.exported(upstream, PATH, soon)
+        for step in some.columns["n"].values.to_pylist()
+    ]
 
 
 @pytest.fixture
@@ -241,12 +236,7 @@ def test_nothing_is_left_when_the_reading_is_cancelled(
     storage.fail("*", Drip(0.05), times=9)
 
     async def give_up(upstream: GraphQLUpstream) -> None:
-        task = asyncio.ensure_future(rows(upstream))
-        while not storage.seen:
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await given_up(rows(upstream), lambda: storage.seen)
         assert list(temporary.iterdir()) == []
 
     use(server, give_up)

@@ -24,7 +24,7 @@ from runtapd.upstream.graphql import GraphQLUpstream
 from runtapd.upstream.turns import Turns
 from tests.support.daemon import eventually
 from tests.support.upstream import KEY, ScriptedUpstream
-from tests.support.upstream_client import soon, use
+from tests.support.upstream_client import given_up, soon, use
 from tests.support.upstream_faults import (
     CutShort,
     Delay,
@@ -177,17 +177,8 @@ def test_the_deadline_holds_and_frees_the_thread(server: ScriptedUpstream, failu
 def test_cancelling_ends_the_request(server: ScriptedUpstream, failure: UpstreamFailure) -> None:
     server.fail("Run", failure)
 
-    async def give_up(upstream: GraphQLUpstream) -> None:
-        task = asyncio.ensure_future(read(upstream, 60))
-        while not server.count("Run"):
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
     began = time.monotonic()
-    use(server, give_up)
+    use(server, lambda upstream: given_up(read(upstream, 60), lambda: server.count("Run")))
     assert time.monotonic() - began < 5
     eventually(lambda: server.abandoned == 1, "the server sees the client leave")
 
