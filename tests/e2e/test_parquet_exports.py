@@ -19,7 +19,7 @@ from runtapd.upstream.channel import Channel
 from runtapd.upstream.graphql import GraphQLUpstream
 from runtapd.upstream.turns import Turns
 from tests.local.client import Client
-from tests.support.local_server import LocalServer, start_local_server
+from tests.support.local_server import LocalServer, local_server
 from tests.support.upstream_client import Use, soon
 
 ROWS: list[dict[str, Any]] = [
@@ -39,10 +39,8 @@ ROWS: list[dict[str, Any]] = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """One that offers exports, in parts of 40 rows."""
-    running = start_local_server(tmp_path_factory.mktemp("exporting") / "home", parquet=1, parquet_rows=40)
-    yield running
-    running.stop()
-    assert "Traceback" not in (running.home / "local.log").read_text()
+    with local_server(tmp_path_factory.mktemp("exporting") / "home", parquet=1, parquet_rows=40) as running:
+        yield running
 
 
 def asked(server: LocalServer, what: Use[Any]) -> Any:

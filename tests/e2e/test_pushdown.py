@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.local_server import LocalServer, log_run, sdk_env, start_local_server
+from tests.support.local_server import LocalServer, local_server, log_run, sdk_env
 
 LOG = """
 import wandb
@@ -27,9 +27,8 @@ print(runs.explain())
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LocalServer]:
-    server = start_local_server(tmp_path / "home" / "local")
-    yield server
-    server.stop()
+    with local_server(tmp_path / "home" / "local") as server:
+        yield server
 
 
 def test_the_local_server_is_given_everything(server: LocalServer, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from runtap_local.program.home import Home
 from runtap_local.program.manage import add_user
 from tests.local.client import Client
 from tests.local.sdk import Program
-from tests.support.local_server import LocalServer, start_local_server
+from tests.support.local_server import LocalServer, local_server
 
 
 def check_no_leaks(server: LocalServer, keys: list[str]) -> None:
@@ -34,11 +34,9 @@ def alive(pid: int) -> bool:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """A server that lives as long as the test session; nothing is left of it afterwards."""
     home: Path = tmp_path_factory.mktemp("local") / "home"
-    running = start_local_server(home)
-    yield running
-    running.stop()
+    with local_server(home) as running:
+        yield running
     check_no_leaks(running, [running.api_key])
-    assert "Traceback" not in (home / "local.log").read_text()
     assert not alive(running.pid)
 
 

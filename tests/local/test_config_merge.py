@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from runtap_local.graphql.merging import merged_config
 from runtap_local.settings import Settings, SettingsError, load
 from tests.local.client import Client
-from tests.support.local_server import start_local_server
+from tests.support.local_server import local_server
 
 plain = st.integers(0, 3) | st.none() | st.lists(st.integers(0, 3), max_size=2)
 nested = st.recursive(
@@ -63,9 +63,8 @@ def test_the_setting_is_read_and_checked(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def merging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The user of a server that merges."""
-    server = start_local_server(tmp_path_factory.mktemp("merging") / "home", config_merge="deep")
-    yield Client(server.url, server.entity, server.api_key)
-    server.stop()
+    with local_server(tmp_path_factory.mktemp("merging") / "home", config_merge="deep") as server:
+        yield Client(server.url, server.entity, server.api_key)
 
 
 def config_of(client: Client) -> Any:

@@ -22,7 +22,7 @@ import requests
 
 from tests.local.client import Client
 from tests.local.conftest import alive
-from tests.support.local_server import LocalServer, start_local_server
+from tests.support.local_server import LocalServer, local_server, start_local_server
 
 RUN = "historyLineCount logLineCount notes summaryMetrics historyKeys files(first: 100) { edges { node { name md5 } } }"
 EXPORT = "historyLineCount parquetHistory { parquetUrls }"
@@ -217,10 +217,8 @@ def check_database(home: Path) -> None:
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[LocalServer]:
     """A server to be killed."""
-    server = start_local_server(tmp_path / "home", parquet=1, parquet_rows=200)
-    yield server
-    server.stop()
-    assert "Traceback" not in (server.home / "local.log").read_text()
+    with local_server(tmp_path / "home", parquet=1, parquet_rows=200) as server:
+        yield server
 
 
 def kill(server: LocalServer) -> None:

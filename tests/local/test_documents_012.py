@@ -8,7 +8,6 @@ import requests
 from tests.local.client import Client
 from tests.local.documents import rows_012
 from tests.local.documents.runs import Row, populated_user
-from tests.local.documents.shapes import check
 from tests.support.local_server import LocalServer
 
 
@@ -20,17 +19,12 @@ def place(server: LocalServer) -> Client:
 
 @pytest.mark.parametrize("row", rows_012.READS, ids=lambda row: row.name)
 def test_reads(place: Client, row: Row) -> None:
-    check(row.send(place, "full"), row.shape, full=True)
-    if row.bare:
-        check(row.send(place, "bare"), row.shape)
+    row.check(place)
 
 
 @pytest.mark.parametrize("row", rows_012.WRITES, ids=lambda row: row.name)
 def test_writes(server: LocalServer, row: Row) -> None:
-    client = populated_user(server)
-    check(row.send(client, "full"), row.shape, full=True)
-    if row.bare:
-        check(row.send(client, "bare"), row.shape)
+    row.check(populated_user(server))
 
 
 def test_lists_without_an_order_have_the_newest_first(place: Client) -> None:

@@ -22,17 +22,12 @@ def place(server: LocalServer) -> Client:
 
 @pytest.mark.parametrize("row", reads_031.ROWS, ids=lambda row: row.name)
 def test_reads(place: Client, row: Row) -> None:
-    check(row.send(place, "full"), row.shape, full=True)
-    if row.bare:
-        check(row.send(place, "bare"), row.shape)
+    row.check(place)
 
 
 @pytest.mark.parametrize("row", writes_031.ROWS, ids=lambda row: row.name)
 def test_writes(server: LocalServer, row: Row) -> None:
-    client = populated_user(server)
-    check(row.send(client, "full"), row.shape, full=True)
-    if row.bare:
-        check(row.send(client, "bare"), row.shape)
+    row.check(populated_user(server))
 
 
 @pytest.mark.parametrize("row", [row for row in reads_031.ROWS if row.bare], ids=lambda row: row.name)

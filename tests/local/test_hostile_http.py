@@ -16,7 +16,7 @@ import requests
 
 from tests.local.client import Client
 from tests.local.hostile import head, memory, raw, refusal
-from tests.support.local_server import LocalServer, start_local_server
+from tests.support.local_server import LocalServer, local_server
 
 QUERY = b'{"query": "{ viewer { id } }"}'
 
@@ -26,10 +26,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A user of a server with small limits."""
     home: Path = tmp_path_factory.mktemp("small") / "home"
     limits = {"max_idle_s": 0.4, "max_file_bytes": 100_000, "max_body_bytes": 200_000, "max_request_s": 1}
-    server = start_local_server(home, **limits)
-    yield Client(server.url, server.entity, server.api_key)
-    server.stop()
-    assert "Traceback" not in (home / "local.log").read_text()
+    with local_server(home, **limits) as server:
+        yield Client(server.url, server.entity, server.api_key)
 
 
 def graphql(client: Client, *lines: str, body: bytes = QUERY) -> bytes:

@@ -18,7 +18,7 @@ from runtap_local import jsontext
 from runtap_local.histories import parquet
 from runtap_local.settings import SettingsError, load
 from tests.local.client import Client
-from tests.support.local_server import LocalServer, log_run, start_local_server
+from tests.support.local_server import LocalServer, local_server, log_run, start_local_server
 
 PARTS = 'parquetHistory(liveKeys: ["_step"]) { parquetUrls liveData }'
 
@@ -26,10 +26,8 @@ PARTS = 'parquetHistory(liveKeys: ["_step"]) { parquetUrls liveData }'
 @pytest.fixture(scope="module")
 def exporting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """A server that offers exports, in parts of 40 rows."""
-    running = start_local_server(tmp_path_factory.mktemp("exporting") / "home", parquet=1, parquet_rows=40)
-    yield running
-    running.stop()
-    assert "Traceback" not in (running.home / "local.log").read_text()
+    with local_server(tmp_path_factory.mktemp("exporting") / "home", parquet=1, parquet_rows=40) as running:
+        yield running
 
 
 @pytest.fixture

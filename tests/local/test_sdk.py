@@ -11,7 +11,7 @@ import pytest
 
 from tests.local.client import Client
 from tests.local.conftest import check_no_leaks
-from tests.support.local_server import LocalServer, log_run, start_local_server
+from tests.support.local_server import LocalServer, local_server, log_run
 
 # An interval below one second is ignored by the SDK: it falls back to its 15 seconds.
 QUICK = """
@@ -85,11 +85,9 @@ def output(done: subprocess.CompletedProcess[str]) -> Any:
 @pytest.fixture(scope="module")
 def sdk_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """A server of this module's own: its first user's entity is ``local``, as on anybody's machine."""
-    running = start_local_server(tmp_path_factory.mktemp("sdk") / "home", crash_after_s=3)
-    yield running
-    running.stop()
+    with local_server(tmp_path_factory.mktemp("sdk") / "home", crash_after_s=3) as running:
+        yield running
     check_no_leaks(running, [running.api_key])
-    assert "Traceback" not in (running.home / "local.log").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from tests.local.client import Client
 from tests.local.conftest import alive
 from tests.local.sdk import Program, check_run, finish, wait_until
-from tests.support.local_server import LocalServer, start_local_server
+from tests.support.local_server import LocalServer, local_server, start_local_server
 
 COUNT = '{ project(name: "through") { run(name: "through") { historyLineCount } } }'
 
@@ -21,12 +21,10 @@ COUNT = '{ project(name: "through") { run(name: "through") { historyLineCount } 
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[Program]:
     """A program on a server of its own."""
-    server = start_local_server(tmp_path / "home")
-    made = Program(server, Client(server.url, server.entity, server.api_key, "through"), tmp_path)
-    yield made
-    made.close()
-    server.stop()
-    assert "Traceback" not in (server.home / "local.log").read_text()
+    with local_server(tmp_path / "home") as server:
+        made = Program(server, Client(server.url, server.entity, server.api_key, "through"), tmp_path)
+        yield made
+        made.close()
 
 
 def revive(server: LocalServer) -> LocalServer:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.local.client import Client
 from tests.local.sdk import Program, check_run, finish, kill, wait_until
-from tests.support.local_server import start_local_server
+from tests.support.local_server import local_server
 
 STOP = "mutation S($id: ID!) { stopRun(input: {id: $id}) { success } }"
 
@@ -16,12 +16,10 @@ STOP = "mutation S($id: ID!) { stopRun(input: {id: $id}) { success } }"
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[Program]:
     """Programs on a server that calls a run crashed after three silent seconds."""
-    server = start_local_server(tmp_path / "home", crash_after_s=3)
-    made = Program(server, Client(server.url, server.entity, server.api_key, "side"), tmp_path)
-    yield made
-    made.close()
-    server.stop()
-    assert "Traceback" not in (server.home / "local.log").read_text()
+    with local_server(tmp_path / "home", crash_after_s=3) as server:
+        made = Program(server, Client(server.url, server.entity, server.api_key, "side"), tmp_path)
+        yield made
+        made.close()
 
 
 def test_programs_side_by_side(impatient: Program) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.local.client import Client
 from tests.local.sweeping import GRID, HEARTBEAT, create, where
-from tests.support.local_server import LocalServer, start_local_server
+from tests.support.local_server import LocalServer, local_server
 
 AGENTS = """
 query A($sweep: String!, $entity: String, $project: String) {
@@ -264,9 +264,8 @@ SILENCE = 2.0
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """A server to which two seconds of silence are long."""
-    running = start_local_server(tmp_path_factory.mktemp("impatient") / "home", crash_after_s=SILENCE)
-    yield running
-    running.stop()
+    with local_server(tmp_path_factory.mktemp("impatient") / "home", crash_after_s=SILENCE) as running:
+        yield running
 
 
 def wait_for_crash(client: Client, run: str) -> None:

@@ -11,16 +11,15 @@ import pytest
 from runtap.v1 import runs_pb2 as pb
 from runtap.v1 import writes_pb2 as wpb
 from tests.rpc.conftest import StartDaemon
-from tests.support.local_server import LocalServer, start_local_server
+from tests.support.local_server import LocalServer, local_server
 from tests.support.meddling_proxy import refuse
 from tests.support.writer import MUTATION, Writer, lr_of, new_writer
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    running = start_local_server(tmp_path_factory.mktemp("local") / "home")
-    yield running
-    running.stop()
+    with local_server(tmp_path_factory.mktemp("local") / "home") as running:
+        yield running
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from runtap.v1 import history_pb2 as pb
 from runtap_local import jsontext
 from runtap_local.histories import parquet
 from tests.support.daemon import eventually
-from tests.support.exporting_upstream import SECRET, ExportingUpstream, StorageHost
+from tests.support.exporting_upstream import ExportingUpstream
 from tests.support.scripted_world import DEADLINE_S, PROJECT, World
+from tests.support.storage_host import SECRET, StorageHost
 from tests.support.upstream import ENTITY
 from tests.support.upstream_faults import Drip, Html, ResetBefore, ShortBody, Status, UpstreamFailure
 
@@ -88,7 +89,7 @@ def test_files_bring_the_rows_and_pages_the_rest(
 def test_files_that_cannot_be_had_hide_no_rows(
     world: World, server: ExportingUpstream, storage: StorageHost, failure: UpstreamFailure
 ) -> None:
-    storage.fail(failure, times=99)
+    storage.fail("*", failure, times=99)
     assert read(world, "n") == [row["n"] for row in ROWS]
     assert 0 < len(storage.seen) <= 12 and server.count("HistoryPage") > 1
 
@@ -97,7 +98,7 @@ def test_files_that_cannot_be_had_hide_no_rows(
 def test_files_that_do_not_hold_the_history_are_not_believed(
     world: World, server: ExportingUpstream, storage: StorageHost, how: str
 ) -> None:
-    place = "/bucket/2.parquet"
+    place = server.parts[PATH][2]
     body = storage.files[place]
     storage.files[place] = {
         "cut off": body[: len(body) // 2],
@@ -108,8 +109,8 @@ def test_files_that_do_not_hold_the_history_are_not_believed(
 
 
 def test_cancelling_ends_the_downloads(world: World, server: ExportingUpstream, storage: StorageHost) -> None:
-    storage.fail(Drip(0.05), times=9)
+    storage.fail("*", Drip(0.05), times=9)
     call = world.histories().ReadHistory(pb.ReadHistoryRequest(path=PATH), timeout=DEADLINE_S)
     eventually(lambda: len(storage.seen) == 3, "all files are asked for")
     call.cancel()
-    eventually(lambda: storage.at_once == 0, "the host sees the client leave")
+    eventually(lambda: storage.under_way == 0, "the host sees the client leave")

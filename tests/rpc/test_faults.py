@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import Daemon, start_daemon
+from tests.support.daemon import Daemon, eventually, start_daemon
 from tests.support.faulty_reads import READINGS, Reading, change, fill, now
 from tests.support.faulty_worlds import Worlds, faulty_worlds, server_of
 from tests.support.scripted_world import World, failing, options
@@ -117,7 +117,7 @@ def test_a_page_that_drips_is_given_up_for_smaller_ones(worlds: Worlds) -> None:
     fill(server_of(world), "p", 10)
     server_of(world).fail("Runs", Drip(0.05))
     _right(world, READINGS["ListRuns"], "p")
-    assert server_of(world).abandoned == 1
+    eventually(lambda: server_of(world).abandoned == 1, "the server sees the daemon leave")
 
 
 @pytest.mark.parametrize("name", READINGS)
@@ -158,8 +158,9 @@ def test_what_goes_wrong_for_good_is_said_in_time(worlds: Worlds, failure: Any, 
         server.hopeless(name, failure)
         begun = time.monotonic()
         told = failing(lambda: reading.read(world, name, patience, LONG_S))
-        assert time.monotonic() - begun < 2 + 1
+        assert time.monotonic() - begun < LONG_S / 3
         assert told.reason in reasons and server.url in told.message, told
+        time.sleep(0.2)  # what was on its way then may still arrive
         sent = server.asked(name).total()
         assert sent <= 20, "no storm"
         time.sleep(0.5)

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from runtap.v1 import history_pb2 as pb
-from tests.support.daemon import Daemon, start_daemon
+from tests.support.daemon import Daemon, eventually, start_daemon
 from tests.support.history_shapes import SHAPES, dense, rows, sparse
 from tests.support.history_world import FORMATS, HistoryWorlds, history_worlds, world_of
 from tests.support.scripted_world import DEADLINE_S, failing, login, options
@@ -146,8 +146,13 @@ def test_a_kill_in_the_middle_costs_what_was_not_stored(tmp_path: Path, start: C
         path = server.run(rows(range(60_000)))
         home = tmp_path / "home"
         daemon = start(home)
-        server.meanwhile(9, daemon.kill)
         request, got = pb.ReadHistoryRequest(path=path), 0
+
+        def kill() -> None:
+            eventually(lambda: got, "the reader has some rows")
+            daemon.kill()
+
+        server.meanwhile(9, kill)
         with pytest.raises(grpc.RpcError):
             for message in world_of(server, daemon).histories().ReadHistory(request, timeout=DEADLINE_S):
                 got += message.row_count

@@ -11,7 +11,7 @@ import pytest
 from runtap.v1 import common_pb2, daemon_pb2, daemon_pb2_grpc, runs_pb2
 from runtap.v1 import history_pb2 as pb
 from tests.support.daemon import eventually
-from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, options
+from tests.support.scripted_world import DEADLINE_S, PROJECT, World, all_pages, failing, options
 from tests.support.upstream import ENTITY, ScriptedUpstream
 from tests.support.upstream_faults import Status
 
@@ -30,13 +30,7 @@ def keys_of(world: World, run_id: str = "r1", **fields: Any) -> pb.GetHistoryKey
 
 
 def pages(world: World, **fields: Any) -> Iterator[pb.GetHistoryKeysResponse]:
-    token = ""
-    while True:
-        page = keys_of(world, page_token=token, **fields)
-        yield page
-        token = page.next_page_token
-        if not token:
-            return
+    return all_pages(lambda token: keys_of(world, page_token=token, **fields))
 
 
 def counts(answer: pb.GetHistoryKeysResponse) -> dict[str, dict[str, int]]:

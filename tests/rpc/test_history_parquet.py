@@ -19,7 +19,7 @@ from runtap.v1 import history_pb2 as pb
 from tests.support.daemon import start_daemon
 from tests.support.history_shapes import SHAPES, rows
 from tests.support.history_world import FORMATS, HistoryWorld, HistoryWorlds, history_worlds
-from tests.support.parquet_exports import exported
+from tests.support.parquet_files import exported
 from tests.support.scripted_world import options
 from tests.support.upstream_faults import CutShort, ShortBody, Status, UpstreamFailure
 from tests.support.upstream_histories import Line, step_of, text_of
@@ -66,9 +66,9 @@ def test_every_shape_with_so_many_live_rows(
     )
     world, path = exporting(worlds, lines, *cuts)
     world.check(path, format=FORMATS[wanted])
-    files = world.server.files()
-    assert dict(files.downloads) == {f"part-{i}.parquet": 1 for i in range(len(cuts))}
-    assert files.with_credentials == [], "the key is for the server alone"
+    storage = world.server.storage
+    assert storage.downloads() == {f"part-{i}.parquet": 1 for i in range(len(cuts))}
+    assert storage.with_credentials() == [], "the key is for the server alone"
     if not live:
         assert world.server.rows_asked == 0
     asked = world.server.rows_asked
@@ -76,7 +76,7 @@ def test_every_shape_with_so_many_live_rows(
     world.check(path, keys=["loss", "_runtime"], join=pb.HISTORY_JOIN_INNER, format=FORMATS[wanted])
     world.check(path, max_step=last // 2, format=FORMATS[wanted])
     world.check(path, max_step=last + 1, last_rows=3, format=FORMATS[wanted])
-    assert sum(files.downloads.values()) == len(cuts) and world.server.rows_asked == asked, "fetched once"
+    assert len(storage.seen) == len(cuts) and world.server.rows_asked == asked, "fetched once"
 
 
 def test_a_grown_file_is_noticed(worlds: HistoryWorlds) -> None:
@@ -101,7 +101,7 @@ def test_parts_in_any_order(worlds: HistoryWorlds, arranged: Callable[[list[str]
     """F6: with a third part named first the real client gives some rows twice, and others not at all."""
     world, path = exporting(worlds, long(), 3000, LONG)
     world.check(path)
-    world.server.files().arranged = arranged
+    world.server.arranged = arranged
     world.server.rewrite(path, long(LONG + 3000))
     world.server.export(path, 3000, LONG, LONG + 3000)
     world.check(path, options=NOW)
@@ -125,7 +125,9 @@ def test_another_server_has_other_files(worlds: HistoryWorlds) -> None:
 def test_a_truncated_file_is_not_believed(worlds: HistoryWorlds) -> None:
     """F8: the real client fails for ever; here the rows come, and files are read again as soon as they are whole."""
     world, path = exporting(worlds, long(), 3000, LONG)
-    world.server.files().truncate(path, "part-1.parquet")
+    files = world.server.storage.files
+    place = world.server.parts[path][1]
+    files[place] = files[place][: len(files[place]) // 2]
     world.check(path)
     asked = world.server.rows_asked
     assert asked
@@ -140,30 +142,30 @@ def test_a_download_that_goes_wrong_costs_no_row(
     worlds: HistoryWorlds, failure: UpstreamFailure, times: int
 ) -> None:
     world, path = exporting(worlds, long(), 1000, 4000, LONG)
-    world.server.files().fail("part-1.parquet", failure, times)
+    world.server.storage.fail("part-1.parquet", failure, times)
     world.check(path)
 
 
 def test_addresses_that_expire_are_asked_for_again(worlds: HistoryWorlds) -> None:
     world, path = exporting(worlds, long(), 3000, LONG)
-    expired = [world.server.files().expire]
-    world.server.on_request = lambda request: (
-        None if not world.server.count("RunParquetHistory") else _once(expired)
-    )
+    told: list[list[str]] = []
+
+    def first_ones_run_out(urls: list[str]) -> list[str]:
+        if not told:
+            world.server.storage.expire()
+        told.append(urls)
+        return urls
+
+    world.server.arranged = first_ones_run_out
     world.check(path)
-    assert not expired or world.server.count("RunParquetHistory")
-
-
-def _once(actions: list[Callable[[], None]]) -> None:
-    if actions:
-        actions.pop()()
+    assert len(told) == 2 and world.server.rows_asked == 0, "read from the files"
 
 
 def test_files_that_lag_behind_are_completed(worlds: HistoryWorlds) -> None:
     """Rows that are in no file and of which nobody tells as live: behind the last file, and before the live ones."""
     for told_live_from in (LONG, 4500):
         world, path = exporting(worlds, long(), 1000, 4000)
-        world.server.files().exported[path] = told_live_from
+        world.server.exported[path] = told_live_from
         world.check(path)
 
 
@@ -187,7 +189,7 @@ def test_exports_of_what_was(worlds: HistoryWorlds, change: str) -> None:
         world.server.recreate(path, in_files(rows(range(0, 5 * LONG, 5))))
     else:
         world.server.rewrite(path, long(LONG + 1) if change == "fewer rows" else long(2 * LONG, again=1))
-    world.server.files().parts.pop(path)
+    world.server.withdraw(path)
     world.check(path, options=NOW)
     world.server.export(path, len(world.server.lines[path]))
     world.check(path, options=NOW)
@@ -223,20 +225,20 @@ def test_any_files(
     broken: UpstreamFailure | None,
 ) -> None:
     """Cut anywhere (also within a step), in any order, one of them broken for a while."""
-    server, files = shared.server, shared.server.files()
+    server, storage = shared.server, shared.server.storage
     lines: list[Line] = [f'{{"_step":{i},"a":{i}.5}}' for i in range(LONG)]
     lines += [f'{{"_step":{step},"twice":true}}' for step in doubled]
     path = server.run(lines, f"any{len(server.lines)}")
     server.export(path, *cuts)
     order = data.draw(st.permutations(range(len(cuts))))
-    files.arranged = lambda urls: [urls[i] for i in order]
+    server.arranged = lambda urls: [urls[i] for i in order]
     if broken is not None and cuts:
-        files.fail(
+        storage.fail(
             f"part-{data.draw(st.integers(0, len(cuts) - 1))}.parquet",
             broken,
             data.draw(st.sampled_from([1, 9])),
         )
     shared.check(path)
-    files.heal()
+    storage.heal()
     server.log(path, [f'{{"_step":{LONG + 5 + i}}}' for i in range(3)])
     shared.check(path, options=NOW)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import time
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.support import history_model
 from tests.support.daemon import Daemon, eventually, start_daemon
 from tests.support.history_shapes import dense, rows
 from tests.support.history_wire import reading
-from tests.support.history_world import HistoryWorld, HistoryWorlds, history_worlds, world_of
+from tests.support.history_world import HistoryWorlds, history_worlds, world_of
 from tests.support.scripted_world import DEADLINE_S
 from tests.support.upstream_histories import HistoriesUpstream
 
@@ -29,15 +29,6 @@ MARGIN_BYTES = 16 * 2**20
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HistoryWorlds]:
     with start_daemon(tmp_path_factory.mktemp("readers") / "home") as daemon, history_worlds(daemon) as make:
         yield make
-
-
-def _settled(world: HistoryWorld) -> None:
-    """Waits until the daemon asks for no more rows."""
-    asked, since = world.server.rows_asked, time.monotonic()
-    while time.monotonic() - since < 0.6:
-        time.sleep(0.05)
-        if world.server.rows_asked != asked:
-            asked, since = world.server.rows_asked, time.monotonic()
 
 
 def test_a_stalled_reader_costs_little(worlds: HistoryWorlds) -> None:
@@ -53,7 +44,7 @@ def test_a_stalled_reader_costs_little(worlds: HistoryWorlds) -> None:
     calls = [world.histories().ReadHistory(request, timeout=DEADLINE_S) for _ in range(4)]
     for call in calls:
         assert next(call).row_count
-    _settled(world)
+    world.settled()
     assert process.memory_info().rss - before < 4 * STALLED_BYTES + MARGIN_BYTES
     for call in calls:
         call.cancel()
@@ -67,12 +58,12 @@ def test_who_leaves_stops_the_requests(worlds: HistoryWorlds) -> None:
 
     def leave() -> None:
         call.cancel()
-        time.sleep(0.3)  # for the daemon to hear of it before it has the next answer
+        eventually(lambda: world.daemon.open_calls() == 0, "the daemon hears of it before the next answer")
 
     world.server.meanwhile(6, leave)
     with pytest.raises(grpc.RpcError):
         list(call)
-    _settled(world)
+    world.settled()
     assert world.server.rows_asked < 30, "of more than a hundred, the rest of which nobody wants"
     world.check(path)
 
@@ -95,7 +86,8 @@ def test_a_daemon_that_is_killed_is_gone_on_with_by_token(
         home = tmp_path / "home"
         daemon = start(home)
         world = world_of(server, daemon)
-        token, messages = "", []
+        token, messages, killed = "", [], threading.Event()
+        server.meanwhile(3, lambda: killed.wait(DEADLINE_S))  # all is never there before the daemon is gone
         with pytest.raises(grpc.RpcError):
             for message in world.histories().ReadHistory(
                 pb.ReadHistoryRequest(path=path), timeout=DEADLINE_S
@@ -104,6 +96,7 @@ def test_a_daemon_that_is_killed_is_gone_on_with_by_token(
                 if message.resume_token and not token:
                     token = message.resume_token
                     daemon.kill()
+                    killed.set()
         assert token
         upto = next(i for i, message in enumerate(messages) if message.resume_token == token)
         end = pb.ReadHistoryResponse(progress=messages[upto].progress, freshness=messages[upto].freshness)

@@ -146,13 +146,13 @@ def test_one_client_cannot_open_calls_without_end(start: StartDaemon) -> None:
     runs = runs_pb2_grpc.RunServiceStub(daemon.channel("greedy/1/0"))
     calls = [runs.ListRuns.future(runs_pb2.ListRunsRequest()) for _ in range(3)]
     watcher = rpc.DaemonServiceStub(daemon.channel("watcher/2/0"))
-    eventually(lambda: watcher.GetStatus(pb.GetStatusRequest()).open_calls == 4, "the calls are open")
+    eventually(lambda: daemon.open_calls() == 3, "the calls are open")
     with pytest.raises(grpc.RpcError) as error:
         runs.ListRuns(runs_pb2.ListRunsRequest())
     assert failure_of(error.value).metadata["kind"] == "calls"
     for call in calls:
         call.cancel()
-    eventually(lambda: watcher.GetStatus(pb.GetStatusRequest()).open_calls == 1, "the calls are over")
+    eventually(lambda: daemon.open_calls() == 0, "the calls are over")
     status = watcher.GetStatus(pb.GetStatusRequest())
     greedy = next(client for client in status.clients if client.client == "greedy/1/0")
     assert (greedy.open_calls, greedy.calls_total) == (0, 3)
@@ -181,8 +181,7 @@ def test_a_deadline_ends_a_call_and_frees_its_place(start: StartDaemon) -> None:
     with pytest.raises(grpc.RpcError) as error:
         runs_pb2_grpc.RunServiceStub(daemon.channel()).ListRuns(runs_pb2.ListRunsRequest(), timeout=0.2)
     assert failure_of(error.value).code is grpc.StatusCode.DEADLINE_EXCEEDED
-    stub = rpc.DaemonServiceStub(daemon.channel())
-    eventually(lambda: stub.GetStatus(pb.GetStatusRequest()).open_calls == 1, "the call is over")
+    eventually(lambda: daemon.open_calls() == 0, "the call is over")
 
 
 def test_stalled_readers_of_streams_keep_nobody_waiting(start: StartDaemon) -> None:
@@ -198,7 +197,7 @@ def test_stalled_readers_of_streams_keep_nobody_waiting(start: StartDaemon) -> N
     assert psutil.Process(daemon.pid).memory_info().rss < 1024**3  # what nobody reads is not produced
     for stream in streams:
         stream.cancel()
-    eventually(lambda: stub.GetStatus(pb.GetStatusRequest()).open_calls == 1, "the streams are over")
+    eventually(lambda: daemon.open_calls() == 0, "the streams are over")
 
 
 def test_the_log_level_can_be_changed_while_it_runs(daemon: Daemon) -> None:

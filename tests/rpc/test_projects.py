@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from runtap.v1 import common_pb2, daemon_pb2, daemon_pb2_grpc, projects_pb2, projects_pb2_grpc
 from tests.support.daemon import eventually
-from tests.support.scripted_world import DEADLINE_S, World, failing, options
+from tests.support.scripted_world import DEADLINE_S, World, all_pages, failing, options
 from tests.support.upstream import ENTITY
 from tests.support.upstream_faults import Status
 from tests.support.upstream_sweeps import SweepingUpstream
@@ -41,13 +41,8 @@ def listed(world: World, **fields: Any) -> projects_pb2.ListProjectsResponse:
 
 
 def pages(world: World, **fields: Any) -> list[list[str]]:
-    found, token = [], ""
-    while True:
-        page = listed(world, page_token=token, **fields)
-        found.append([project.name for project in page.projects])
-        token = page.next_page_token
-        if not token:
-            return found
+    given = all_pages(lambda token: listed(world, page_token=token, **fields))
+    return [[project.name for project in page.projects] for page in given]
 
 
 def test_a_project_is_told_whole_and_then_from_memory(world: World, server: SweepingUpstream) -> None:

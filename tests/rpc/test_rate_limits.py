@@ -98,7 +98,8 @@ def test_a_person_waits_for_one_request_of_a_bulk_job_at_most(
         stream.cancel()
     for reader in readers:
         reader.join(5)
-    time.sleep(0.1)
+    eventually(lambda: world.daemon.open_calls() == 0, "the daemon hears of it")
+    time.sleep(0.1)  # what was on its way then may still arrive
     gone = server.count()
     time.sleep(0.5)
     assert server.count() == gone, "nobody waits any more, so nothing is sent"
@@ -112,6 +113,13 @@ def _read(stream: Any) -> None:
         assert error.code() is grpc.StatusCode.CANCELLED
 
 
+def pauses(world: World) -> list[str]:
+    """What `status` says of pauses that servers have asked for."""
+    stub = daemon_pb2_grpc.DaemonServiceStub(world.daemon.channel())
+    status = stub.GetStatus(daemon_pb2.GetStatusRequest(), timeout=DEADLINE_S)
+    return [warning for warning in status.warnings if "pause" in warning]
+
+
 def test_the_limits_of_two_accounts_are_apart(world: World, server: LimitedUpstream) -> None:
     bob = login(world.daemon, server, OTHER_KEY)
     server.fail("Run", Status(429, b"{}", {"Retry-After": "60"}))
@@ -123,26 +131,23 @@ def test_the_limits_of_two_accounts_are_apart(world: World, server: LimitedUpstr
         told.reason == "RATE_LIMITED" and server.url in told.message and 50 < (told.retry_after_s or 0) <= 60
     )
     assert server.count() == sent, "nothing is sent inside the pause"
-    status = daemon_pb2_grpc.DaemonServiceStub(world.daemon.channel()).GetStatus(
-        daemon_pb2.GetStatusRequest(), timeout=DEADLINE_S
-    )
-    held = [warning for warning in status.warnings if "pause" in warning]
+    held = pauses(world)
     assert len(held) == 1 and server.url in held[0] and "(account of ada)" in held[0]
 
 
 def test_cancelling_ends_a_wait_for_a_turn_at_once(world: World, server: LimitedUpstream) -> None:
-    server.fail("Run", Status(429, b"{}", {"Retry-After": "1"}))
+    server.fail("Run", Status(429, b"{}", {"Retry-After": "3"}), times=3)
     calls = [
         world.runs().GetRun.future(runs_pb2.GetRunRequest(path=f"{ENTITY}/p0/p0r{i}"), timeout=30)
         for i in range(3)
     ]
-    eventually(lambda: server.count("Run") >= 1, "the server has asked for a pause")
-    time.sleep(0.2)
+    eventually(lambda: world.daemon.open_calls() == 3 and pauses(world), "all wait for the pause to be over")
     sent = server.count()
     for call in calls:
         call.cancel()
-    time.sleep(1.5)
+    time.sleep(3.2)
     assert server.count() == sent
+    server.heal()
     get(world, f"{ENTITY}/p0/p0r0")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +20,8 @@ from tests.support.history_shapes import dense, rows, wide
 from tests.support.history_wire import Reading, reading
 from tests.support.history_world import MESSAGE_LIMIT, HistoryWorld, HistoryWorlds, history_worlds, world_of
 from tests.support.scripted_world import DEADLINE_S, failing, options
-from tests.support.upstream import ENTITY
-from tests.support.upstream_faults import Delay, Refuse, Status
+from tests.support.upstream import ENTITY, Request
+from tests.support.upstream_faults import Refuse, Status
 from tests.support.upstream_histories import PROJECT, HistoriesUpstream
 
 STALLED_BYTES = 16 * 2**20
@@ -294,10 +295,21 @@ def test_runs_come_when_they_are_ready_and_few_are_fetched_at_once(worlds: Histo
     for name in names:
         world.server.run(dense(10), name)
     read(world, *names[5:])
-    world.server.fail("HistoryPage", Delay(1.0))
-    order = [message.run_path for message in start_reading(world, *names) if message.run_end]
+    order: list[str] = []
+    others_came = threading.Event()
+
+    def slow(request: Request) -> None:
+        if request.operation in HISTORY and request.variables["name"] == names[0]:
+            others_came.wait(DEADLINE_S)
+
+    world.server.on_request = slow
+    for message in start_reading(world, *names):
+        if message.run_end:
+            order.append(message.run_path)
+        if len(order) == len(names) - 1:
+            others_came.set()
     assert sorted(order) == sorted(map(path_of, names))
-    assert order != [path_of(name) for name in names], "those that are stored do not wait for the slow one"
+    assert order[-1] == path_of(names[0]), "nobody waits for the slow one"
 
 
 def test_a_stalled_reader_costs_little(worlds: HistoryWorlds) -> None:

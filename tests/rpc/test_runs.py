@@ -708,13 +708,13 @@ def test_stalled_readers_keep_nobody_from_being_answered(world: World) -> None:
 
     def ask() -> None:
         for _ in range(20):
-            daemon.GetServerInfo(daemon_pb2.GetServerInfoRequest(), timeout=2.0)
-            world.get("r0000", timeout=2.0)
+            daemon.GetServerInfo(daemon_pb2.GetServerInfoRequest(), timeout=15)
+            world.get("r0000", timeout=15)
         answered.set()
 
     asking = threading.Thread(target=ask)
     asking.start()
-    asking.join(timeout=20)
+    asking.join(timeout=30)
     assert answered.is_set()
     assert _memory(world.daemon.pid) - before < 64 * 2**20
     assert world.server.count("Runs") == 1

@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from runtap.v1 import common_pb2, sweeps_pb2, sweeps_pb2_grpc
 from tests.support.daemon import eventually
-from tests.support.scripted_world import DEADLINE_S, PROJECT, World, failing, options
+from tests.support.scripted_world import DEADLINE_S, PROJECT, World, all_pages, failing, options
 from tests.support.upstream import ENTITY
 from tests.support.upstream_faults import Html, Status
 from tests.support.upstream_sweeps import SweepingUpstream
@@ -43,13 +43,8 @@ def listed(world: World, **fields: Any) -> sweeps_pb2.ListSweepsResponse:
 
 
 def pages(world: World, **fields: Any) -> list[list[str]]:
-    found, token = [], ""
-    while True:
-        page = listed(world, page_token=token, **fields)
-        found.append([sweep.sweep_id for sweep in page.sweeps])
-        token = page.next_page_token
-        if not token:
-            return found
+    given = all_pages(lambda token: listed(world, page_token=token, **fields))
+    return [[sweep.sweep_id for sweep in page.sweeps] for page in given]
 
 
 def test_a_sweep_is_told_whole_and_then_from_memory(world: World, server: SweepingUpstream) -> None:

@@ -14,17 +14,17 @@ from runtap.v1 import runs_pb2 as pb
 from runtap.v1 import writes_pb2 as wpb
 from tests.rpc.conftest import StartDaemon
 from tests.support.daemon import eventually
-from tests.support.local_server import LocalServer, start_local_server
+from tests.support.local_server import LocalServer, local_server
 from tests.support.meddling_proxy import Exchange, lose_answer, pass_on, refuse, rewrite
+from tests.support.scripted_world import all_pages
 from tests.support.status import failure_of
 from tests.support.writer import CALL_S, MUTATION, Writer, lr_of, new_writer
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    running = start_local_server(tmp_path_factory.mktemp("local") / "home")
-    yield running
-    running.stop()
+    with local_server(tmp_path_factory.mktemp("local") / "home") as running:
+        yield running
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_reads_show_a_write_before_the_server_has_it(writer: Writer) -> None:
 def test_what_cannot_be_sent_in_time_is_pending_and_says_why(writer: Writer) -> None:
     writer.proxy.always(MUTATION, refuse(503, "closed for lunch"))
 
-    pending = writer.update(writer.request(0.2, wait_s=0.3))
+    pending = writer.update(writer.request(0.2, wait_s=1.5))
 
     assert pending.write.state == wpb.WRITE_STATE_SENDING and pending.write.message
     eventually(
@@ -224,8 +224,7 @@ def test_what_cannot_be_sent_in_time_is_pending_and_says_why(writer: Writer) -> 
 
 def test_waiting_tells_what_was_not_applied(writer: Writer) -> None:
     def hold(exchange: Exchange) -> None:
-        eventually(lambda: waiting.is_alive(), "somebody waits")
-        threading.Event().wait(0.2)
+        eventually(lambda: writer.daemon.open_calls() == 1, "somebody waits")
         refuse(403, "no")(exchange)
 
     answers: list[wpb.WaitWritesResponse] = []
@@ -247,14 +246,12 @@ def test_listing_by_pages_runs_and_states(writer: Writer) -> None:
     failure(writer, writer.request(9.0, etag='"no"'))
 
     def pages(**query: Any) -> list[list[str]]:
-        found, token = [], ""
-        while True:
+        def ask(token: str) -> wpb.ListWritesResponse:
             request = wpb.ListWritesRequest(page_size=2, page_token=token, **query)
-            page = writer.writes.ListWrites(request, timeout=CALL_S)
-            found.append([write.write_id for write in page.writes])
-            token = page.next_page_token
-            if not token:
-                return found
+            page: wpb.ListWritesResponse = writer.writes.ListWrites(request, timeout=CALL_S)
+            return page
+
+        return [[write.write_id for write in page.writes] for page in all_pages(ask)]
 
     newest_first = ids[::-1]
     applied = [wpb.WRITE_STATE_APPLIED]

@@ -17,12 +17,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import grpc
 import psutil
+
+from runtap.v1 import daemon_pb2, daemon_pb2_grpc
 
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 15.0
@@ -120,6 +123,15 @@ class Daemon:
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         return self.wait(timeout_s)
+
+    def open_calls(self) -> int:
+        """How many calls it has not done with, besides this question."""
+        request = daemon_pb2.GetStatusRequest()
+        return self._looking_on.GetStatus(request, timeout=STOP_DEADLINE_S).open_calls - 1
+
+    @cached_property
+    def _looking_on(self) -> daemon_pb2_grpc.DaemonServiceStub:
+        return daemon_pb2_grpc.DaemonServiceStub(self.channel("looking-on/1/0"))
 
     def kill(self) -> None:
         """Ends it as a power cut would."""

@@ -22,10 +22,6 @@ class FaultyUpstream(SweepingUpstream):
     _left: dict[tuple[str, str], deque[UpstreamFailure]] = field(default_factory=dict)
     _forever: dict[str, UpstreamFailure] = field(default_factory=dict)
 
-    def __enter__(self) -> FaultyUpstream:
-        super().__enter__()
-        return self
-
     def trouble(self, place: str, failures: Sequence[UpstreamFailure]) -> None:
         """The next requests of each operation there go wrong so, one after the other."""
         with self._lock:

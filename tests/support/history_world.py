@@ -13,8 +13,8 @@ from runtap.v1 import history_pb2 as pb
 from tests.support import history_model
 from tests.support.daemon import Daemon
 from tests.support.history_wire import Reading, reading
-from tests.support.parquet_exports import Exports
 from tests.support.scripted_world import DEADLINE_S, World, login
+from tests.support.storage_host import StorageHost
 from tests.support.upstream_histories import HistoriesUpstream, Line
 
 MESSAGE_LIMIT = 2 * 2**20
@@ -78,12 +78,14 @@ HistoryWorlds = Callable[..., HistoryWorld]
 
 @contextmanager
 def history_worlds(daemon: Daemon) -> Iterator[HistoryWorlds]:
-    """Gives what makes servers, with an account of the daemon for each; `exports=True` gives one a store of files."""
+    """Gives what makes servers, with an account of the daemon for each; with `exports=True` one that offers files."""
     with ExitStack() as stack:
 
         def make(*, exports: bool = False, **fields: Any) -> HistoryWorld:
-            files = stack.enter_context(Exports()) if exports else None
-            server = stack.enter_context(HistoriesUpstream(exports=files, **fields))
+            storage = StorageHost()
+            if exports:
+                stack.enter_context(storage)
+            server = stack.enter_context(HistoriesUpstream(storage=storage, exports=exports, **fields))
             world = world_of(server, daemon)
             stack.callback(_log_out, world)
             return world

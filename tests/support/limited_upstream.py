@@ -14,9 +14,10 @@ from typing import Protocol
 
 from tests.support.upstream import Request, ScriptedUpstream
 from tests.support.upstream_faults import Status, UpstreamFailure
+from tests.support.upstream_http import GraphQLHandler
 
-ON_ITS_WAY_S = 0.1
-"""Requests that were under way when a pause was asked for are not to blame."""
+ON_ITS_WAY_S = 0.25
+"""Requests that were under way when a pause was asked for are not to blame; a busy machine is slow to hear of it."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,19 @@ class Arrival:
     """It came although the server had asked for a pause, long enough before for its answer to have arrived."""
 
 
+class _Telling(GraphQLHandler):
+    """Says in each answer how much of the limit is left."""
+
+    owner: LimitedUpstream
+
+    def end_headers(self) -> None:
+        verdict = self.owner.verdict()
+        if verdict is not None and self.owner.tells:
+            self.send_header("RateLimit-Remaining", str(verdict.remaining))
+            self.send_header("RateLimit-Reset", f"{verdict.reset_s:.4f}")
+        super().end_headers()
+
+
 @dataclass
 class LimitedUpstream(ScriptedUpstream):
     """Give each key a limiter in `limiters`; a key without one is not limited."""
@@ -99,22 +113,7 @@ class LimitedUpstream(ScriptedUpstream):
     _judging: threading.Lock = field(default_factory=threading.Lock)
     _pauses: dict[str, tuple[float, float]] = field(default_factory=dict)
     _verdict: threading.local = field(default_factory=threading.local)
-
-    def __enter__(self) -> LimitedUpstream:
-        super().__enter__()
-        assert self._server is not None
-        upstream, plain = self, self._server.RequestHandlerClass
-
-        class Telling(plain):  # type: ignore[misc, valid-type]  # the class of this server's handlers
-            def end_headers(self) -> None:
-                verdict: Verdict | None = getattr(upstream._verdict, "last", None)
-                if verdict is not None and upstream.tells:
-                    self.send_header("RateLimit-Remaining", str(verdict.remaining))
-                    self.send_header("RateLimit-Reset", f"{verdict.reset_s:.4f}")
-                super().end_headers()
-
-        self._server.RequestHandlerClass = Telling
-        return self
+    _handler = _Telling
 
     def take(self, request: Request) -> UpstreamFailure | None:
         failure = super().take(request)
@@ -132,6 +131,10 @@ class LimitedUpstream(ScriptedUpstream):
         return Status(
             429, b'{"errors":[{"message":"slow down"}]}', {"Retry-After": f"{verdict.retry_after_s:.4f}"}
         )
+
+    def verdict(self) -> Verdict | None:
+        """On the request that this thread answers."""
+        return getattr(self._verdict, "last", None)
 
     # What it saw
 

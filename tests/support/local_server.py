@@ -1,14 +1,15 @@
 """A real local server for tests: started as users start it, in a home of its own, and the real SDK logging to it.
 
-server = start_local_server(tmp_path / "home", crash_after_s=2)
-done = log_run(server, tmp_path, "import wandb ...")
-server.stop()
+with local_server(tmp_path / "home", crash_after_s=2) as server:
+    done = log_run(server, tmp_path, "import wandb ...")
 """
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,17 @@ def start_local_server(home: Path, **settings: Any) -> LocalServer:
     """Start a server on ``home`` (or find the one that runs there). ``settings``: fields of its ``Settings``."""
     told = json.loads(run_command(home, "start", "--json", **settings).stdout)
     return LocalServer(home=home, settings=settings, **told)
+
+
+@contextmanager
+def local_server(home: Path, **settings: Any) -> Iterator[LocalServer]:
+    """A server for the length of a block; it must not have met anything that it did not expect."""
+    server = start_local_server(home, **settings)
+    try:
+        yield server
+    finally:
+        server.stop()
+    assert "Traceback" not in (home / "local.log").read_text()
 
 
 def sdk_env(server: LocalServer, tmp_path: Path) -> dict[str, str]:

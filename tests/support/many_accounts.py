@@ -50,10 +50,6 @@ class PersonalUpstream(SweepingUpstream):
 
     name: str = "server"
 
-    def __enter__(self) -> PersonalUpstream:
-        super().__enter__()
-        return self
-
     def user(self, name: str, key: str = "") -> str:
         """Adds a user, or another key of one; returns the key."""
         self.add_user(key or key_of(name), name, ENTITY)

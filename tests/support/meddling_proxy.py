@@ -83,6 +83,7 @@ class MeddlingProxy:
         self.counts: dict[str, int] = {}
         self._meddlers: dict[str, list[Meddler]] = {}
         self._always: dict[str, Meddler] = {}
+        self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler_class())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -113,9 +114,10 @@ class MeddlingProxy:
     def _meddle(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
         operation = json.loads(body)["operationName"] if body else ""
-        self.counts[operation] = self.counts.get(operation, 0) + 1
-        queued = self._meddlers.get(operation)
-        meddler = queued.pop(0) if queued else self._always.get(operation, pass_on)
+        with self._lock:
+            self.counts[operation] = self.counts.get(operation, 0) + 1
+            queued = self._meddlers.get(operation)
+            meddler = queued.pop(0) if queued else self._always.get(operation, pass_on)
         meddler(Exchange(handler, self.target, body))
 
     def _handler_class(self) -> type[BaseHTTPRequestHandler]:

@@ -32,10 +32,6 @@ class OddUpstream(ScriptedUpstream):
         """As it is sent: deeper than Python would write it, where a value says so."""
         return [json.dumps(answer).encode().replace(b'"DEEP"', b"[" * DEPTH + b"]" * DEPTH)]
 
-    def __enter__(self) -> OddUpstream:
-        super().__enter__()
-        return self
-
     def answer(self, request: Request) -> dict[str, Any]:
         """The right answer, bent."""
         asked = request

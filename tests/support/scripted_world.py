@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import grpc
 import pytest
@@ -14,6 +14,13 @@ from tests.support.daemon import Daemon
 from tests.support.status import Failure, failure_of
 from tests.support.upstream import ENTITY, KEY, ScriptedUpstream
 
+
+class _Paged(Protocol):
+    @property
+    def next_page_token(self) -> str: ...
+
+
+Page = TypeVar("Page", bound=_Paged)
 PROJECT = "vision"
 DEADLINE_S = 20.0
 
@@ -60,16 +67,21 @@ class World:
 
     def pages_from(self, token: str, **fields: Any) -> Iterator[runs_pb2.ListRunsResponse]:
         """The pages from a token on."""
-        while True:
-            page = self.list(page_token=token, **fields)
-            yield page
-            token = page.next_page_token
-            if not token:
-                return
+        return all_pages(lambda token: self.list(page_token=token, **fields), token)
 
     def stream(self, timeout: float = DEADLINE_S, **fields: Any) -> Sequence[runs_pb2.StreamRunsResponse]:
         request = runs_pb2.StreamRunsRequest(**{"project": f"{ENTITY}/{PROJECT}"} | fields)
         return list(self.runs().StreamRuns(request, timeout=timeout))
+
+
+def all_pages(ask: Callable[[str], Page], token: str = "") -> Iterator[Page]:
+    """The pages from a token on; the next one is asked for when it is wanted."""
+    while True:
+        page = ask(token)
+        yield page
+        token = page.next_page_token
+        if not token:
+            return
 
 
 def make_world(server: ScriptedUpstream, start: Callable[..., Daemon]) -> World:

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import json
 import math
-import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Literal
 
+from tests.support.http_host import Host
 from tests.support.upstream_faults import Delay, Status, UpstreamFailure
-from tests.support.upstream_http import Handler, Server
+from tests.support.upstream_http import GraphQLHandler
 from tests.support.upstream_http import Request as Request
 from tests.support.upstream_judging import matching
 from tests.support.upstream_schema import asked, introspected
@@ -35,8 +34,8 @@ Node = dict[str, Any]
 
 
 @dataclass
-class ScriptedUpstream:
-    """A server of one test; enter it to start it."""
+class ScriptedUpstream(Host):
+    """A server of one test; faults and gates are named by operation."""
 
     lacks: set[tuple[str, str]] = field(default_factory=set)
     """Fields that it has not, each with its type: documents that ask for one are refused, as older servers do."""
@@ -44,8 +43,6 @@ class ScriptedUpstream:
     """The same for `updatedAt` of runs."""
     refuses_introspection: bool = False
     """Documents that ask for types are refused, as many servers do."""
-    latency_s: float = 0.0
-    """Each answer comes so much later, without holding up other connections."""
     poison: set[str] = field(default_factory=set)
     """Ids of runs whose documents (config, summary, ...) the server cannot give; without them a run can be had."""
     poison_mode: Literal["status", "hang", "null"] = "status"
@@ -54,7 +51,6 @@ class ScriptedUpstream:
     """Lists never hold more runs a page, whatever was asked for."""
     history_cap: int | None = None
     """Histories never hold more rows an answer, whatever was asked for."""
-    compress: bool = False
     counts_wrongly_by: int = 0
     """`runCount` is off by so much."""
     ignores_order: bool = False
@@ -66,23 +62,17 @@ class ScriptedUpstream:
     on_request: Callable[[Request], None] = lambda request: None
     """Called before each answer is made, in a thread of the server."""
     requests: list[Request] = field(default_factory=list)
-    abandoned: int = 0
-    """Requests whose client left before the answer was sent."""
     projects: dict[tuple[str, str], dict[str, Node]] = field(default_factory=dict)
     histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Rows by `entity/project/run_id`, in step order."""
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     users: dict[str, Node] = field(default_factory=dict)
     """Viewers by key."""
+    _handler = GraphQLHandler
     _unscripted: set[tuple[str, str]] = field(
         default_factory=lambda: {("Run", "sampledHistory"), ("Run", "parquetHistory")}
     )
     """What it could not answer."""
-    _faults: dict[str, deque[UpstreamFailure]] = field(default_factory=dict)
-    _gates: dict[str, threading.Event] = field(default_factory=dict)
-    _lock: threading.RLock = field(default_factory=threading.RLock)
-    _server: Server | None = None
-    _closing: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.add_user(KEY, "ada", ENTITY)
@@ -132,25 +122,6 @@ class ScriptedUpstream:
         node["historyLineCount"] = len(rows)
         node["historyKeys"] = json.dumps({"keys": keys, "lastStep": last})
 
-    # What goes wrong
-
-    def fail(self, operation: str, failure: UpstreamFailure, times: int = 1) -> None:
-        """The next answers to this operation (`*`: to any) go wrong so."""
-        with self._lock:
-            self._faults.setdefault(operation, deque()).extend([failure] * times)
-
-    def heal(self) -> None:
-        """Nothing goes wrong any more."""
-        with self._lock:
-            self._faults.clear()
-            for gate in self._gates.values():
-                gate.set()
-            self._gates.clear()
-
-    def hold(self, operation: str) -> threading.Event:
-        """Answers to this operation wait until the returned event is set."""
-        return self._gates.setdefault(operation, threading.Event())
-
     # What it saw
 
     def count(self, operation: str | None = None) -> int:
@@ -168,35 +139,6 @@ class ScriptedUpstream:
         with self._lock:
             return next(request for request in reversed(self.requests) if request.operation == operation)
 
-    # Life
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> ScriptedUpstream:
-        upstream = self
-
-        class Own(Handler):
-            owner = upstream
-
-        self._server = Server(("127.0.0.1", 0), Own)
-        threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        ).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        self.heal()
-        assert self._server is not None
-        self._server.shutdown()
-        self._server.server_close()
-
     # Answering; called by the handler
 
     def take(self, request: Request) -> UpstreamFailure | None:
@@ -206,19 +148,7 @@ class ScriptedUpstream:
             self.requests.append(request)
             if request.operation in ("Runs", "RunsGlance") and any(word in asked for word in self.refuses):
                 return Status(400, b'{"errors":[{"message":"invalid filter"}]}')
-            for name in (request.operation, "*"):
-                if self._faults.get(name):
-                    return self._faults[name].popleft()
-        return None
-
-    def gate(self, operation: str) -> threading.Event | None:
-        """What answers to this operation must wait for."""
-        return self._gates.get(operation)
-
-    @property
-    def closing(self) -> bool:
-        """True while it shuts down."""
-        return self._closing.is_set()
+            return self.failure(request.operation)
 
     def answer(self, request: Request) -> dict[str, Any]:
         """The right answer."""

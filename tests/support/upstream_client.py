@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from runtapd.upstream.api import Wait
 from runtapd.upstream.channel import Channel
@@ -42,6 +43,17 @@ async def _made(what: Use[T], upstream: GraphQLUpstream) -> T:
         return await what(upstream)
     finally:
         await upstream.features.close()
+
+
+async def given_up(what: Coroutine[Any, Any, object], when: Callable[[], object]) -> None:
+    """Begins with something, and cancels it soon after the condition holds."""
+    task = asyncio.ensure_future(what)
+    while not when():
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)  # an answer that drips has begun by then
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 def soon(seconds: float = 10.0) -> Wait:

@@ -2,7 +2,7 @@
 
 Owns what a history is at a moment and how much of it an answer holds. Rows are kept as the texts a server would send,
 so that every spelling is possible; which of them a request wants is `history_questions`', Parquet files are
-`parquet_exports`'.
+`exporting_upstream`'s.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tests.support.exporting_upstream import ExportingUpstream
 from tests.support.history_questions import Question, questions
-from tests.support.parquet_exports import Exports
-from tests.support.upstream import ENTITY, Node, Request, ScriptedUpstream
+from tests.support.parquet_files import parquet
+from tests.support.upstream import ENTITY, Node, Request
 from tests.support.upstream_faults import Status, UpstreamFailure
 
 PROJECT = "vision"
@@ -26,7 +27,7 @@ Line = dict[str, Any] | str
 
 
 @dataclass
-class HistoriesUpstream(ScriptedUpstream):
+class HistoriesUpstream(ExportingUpstream):
     """A server of runs that log; each change moves heartbeat, counts and keys as servers do."""
 
     sampling: Literal["even", "random"] = "even"
@@ -47,8 +48,10 @@ class HistoriesUpstream(ScriptedUpstream):
     """What `historyKeys.lastStep` says."""
     tells_keys: bool = True
     """False: `historyKeys` is null."""
-    exports: Exports | None = None
-    """Parquet files, when there are some; without, `parquetHistory` is a field this server has not."""
+    exports: bool = False
+    """Whether it offers histories as files; else `parquetHistory` is a field this server has not."""
+    exported: dict[str, int] = field(default_factory=dict)
+    """How many rows, in step order, are not live any more, by `entity/project/run_id`."""
     lines: dict[str, list[str]] = field(default_factory=dict)
     """Rows by `entity/project/run_id`, in the order in which they arrived."""
     event_lines: dict[str, list[str]] = field(default_factory=dict)
@@ -60,11 +63,7 @@ class HistoriesUpstream(ScriptedUpstream):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._unscripted = {("Run", "parquetHistory")} if self.exports is None else set()
-
-    def __enter__(self) -> HistoriesUpstream:
-        super().__enter__()
-        return self
+        self._unscripted = set() if self.exports else {("Run", "parquetHistory")}
 
     # What it holds
 
@@ -117,13 +116,14 @@ class HistoriesUpstream(ScriptedUpstream):
         return [step for step, _ in self.stepped(path)]
 
     def export(self, path: str, *cuts: int) -> None:
-        """Makes Parquet files of the rows there are now: so many rows in the first, up to so many in the second, ..."""
-        self.files().export(path, self.stepped(path), cuts)
-
-    def files(self) -> Exports:
-        """Its store of files."""
-        assert self.exports is not None
-        return self.exports
+        """Makes Parquet files of the rows there are now: so many rows in the first, up to so many in the second, ...
+        What is behind the last cut is live."""
+        texts = [text for _, text in self.stepped(path)]
+        bodies = [parquet(texts[low:high]) for low, high in itertools.pairwise((0, *cuts))]
+        with self._lock:
+            self.withdraw(path)
+            self.add_parts(path, bodies)
+            self.exported[path] = cuts[-1] if cuts else 0
 
     # What it saw
 
@@ -154,7 +154,7 @@ class HistoriesUpstream(ScriptedUpstream):
 
     def _answer_to(self, question: Question, path: str) -> Any:
         if question.field == "parquetHistory":
-            return self.files().told(path, self.stepped(path))
+            return self._parquet_history(path)
         if question.field == "sampledHistory":
             return [spec.rows(self.stepped(path), self._chosen) for spec in question.specs()]
         if question.field == "events":
@@ -162,6 +162,10 @@ class HistoriesUpstream(ScriptedUpstream):
         low, high = question.range()
         wanted = [text for step, text in self.stepped(path) if low <= step < high]
         return self._chosen(wanted, question.samples)
+
+    def _live(self, path: str) -> list[Any]:
+        stepped = self.stepped(path)[self.exported.get(path, 0) :] if self.parts.get(path) else []
+        return [{"_step": step} for step, _ in stepped]
 
     def _chosen(self, rows: list[Any], samples: int) -> list[Any]:
         """What an answer holds of these rows."""

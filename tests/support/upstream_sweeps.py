@@ -25,10 +25,6 @@ class SweepingUpstream(ScriptedUpstream):
     sweep_nodes: dict[str, list[Node]] = field(default_factory=dict)
     """By `entity/project`, in the server's order."""
 
-    def __enter__(self) -> SweepingUpstream:
-        super().__enter__()
-        return self
-
     def add_project(self, entity: str, name: str, **fields: Any) -> Node:
         """Adds a project, with its fields on the wire."""
         node: Node = {

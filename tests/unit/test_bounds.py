@@ -149,7 +149,7 @@ def test_a_page_ends_within_its_time(server: ScriptedUpstream, failure: Upstream
     server.fail("Runs", failure, times=9)
     began = time.monotonic()
     with pytest.raises(faults.UpstreamTimeout, match="in time"):
-        use(server, asking(Bounds(within_s=0.3), 50.0))
+        use(server, asking(Bounds(within_s=1.0), 50.0))
     assert time.monotonic() - began < 20
     eventually(lambda: server.abandoned == 1, "the server sees that the connection was closed")
     assert server.count("Runs") == 1

@@ -16,7 +16,7 @@ from runtapd.model.freshness import Source
 from runtapd.upstream.api import Wait
 from tests.support.history_rows import plain_rows
 from tests.support.one_history import PATH, Row, World, on_loop
-from tests.support.parquet_exports import parquet
+from tests.support.parquet_files import parquet
 
 
 def rows_of(count: int, begin: int = 0, gap: int = 1, salt: float = 0.0) -> list[Row]:

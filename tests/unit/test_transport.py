@@ -24,7 +24,7 @@ from runtapd.upstream.graphql import GraphQLUpstream
 from runtapd.upstream.turns import Turns
 from tests.support.daemon import eventually
 from tests.support.upstream import KEY, ScriptedUpstream
-from tests.support.upstream_client import soon, use
+from tests.support.upstream_client import given_up, soon, use
 from tests.support.upstream_faults import (
     CutShort,
     Delay,
@@ -152,7 +152,7 @@ def test_documents_a_server_embeds_keep_every_number(server: ScriptedUpstream) -
 def test_failures_to_the_deadline_tell_what_the_server_said(server: ScriptedUpstream) -> None:
     server.fail("Run", Status(503, b'{"errors":[{"message":"down for repair"}]}'), times=999)
     with pytest.raises(faults.UpstreamUnavailable, match="down for repair") as caught:
-        use(server, lambda upstream: read(upstream, 0.8))
+        use(server, lambda upstream: read(upstream, 2.0))
     assert caught.value.metadata["http_status"] == "503" and server.count("Run") > 1
 
 
@@ -168,7 +168,7 @@ def test_the_deadline_holds_and_frees_the_thread(server: ScriptedUpstream, failu
     server.fail("Run", failure, times=9)
     began = time.monotonic()
     with pytest.raises(faults.UpstreamTimeout, match="in time"):
-        use(server, lambda upstream: read(upstream, 0.4))  # leaving `use` waits for the threads
+        use(server, lambda upstream: read(upstream, 1.0))  # leaving `use` waits for the threads
     assert time.monotonic() - began < 5
     eventually(lambda: server.abandoned == 1, "the server sees the client leave")
 
@@ -177,17 +177,8 @@ def test_the_deadline_holds_and_frees_the_thread(server: ScriptedUpstream, failu
 def test_cancelling_ends_the_request(server: ScriptedUpstream, failure: UpstreamFailure) -> None:
     server.fail("Run", failure)
 
-    async def give_up(upstream: GraphQLUpstream) -> None:
-        task = asyncio.ensure_future(read(upstream, 60))
-        while not server.count("Run"):
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
     began = time.monotonic()
-    use(server, give_up)
+    use(server, lambda upstream: given_up(read(upstream, 60), lambda: server.count("Run")))
     assert time.monotonic() - began < 5
     eventually(lambda: server.abandoned == 1, "the server sees the client leave")
 
@@ -236,13 +227,16 @@ def test_what_is_cancelled_while_it_connects_is_never_sent(
 
 
 def test_a_deadline_that_moves_on_keeps_the_request(server: ScriptedUpstream) -> None:
-    server.fail("Run", Delay(0.6))
+    gate = server.hold("Run")
 
     async def joined(upstream: GraphQLUpstream) -> str:
-        wait = soon(0.3)
+        wait = soon(1.0)
+        over = wait.deadline
         task = asyncio.ensure_future(upstream.run("team", "vision", "r1", wait))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0)
         wait.join(soon(10))
+        await asyncio.sleep(over + 0.1 - asyncio.get_running_loop().time())
+        gate.set()
         return (await task).run_id
 
     assert use(server, joined) == "r1"

@@ -8,7 +8,7 @@ from typing import Any
 from runtap_local.program.home import Home
 from runtap_local.program.manage import add_user
 from tests.local.client import Client
-from tests.local.documents.shapes import Json, Null, Shape, moment, whole
+from tests.local.documents.shapes import Json, Null, Shape, check, moment, whole
 from tests.support.local_server import LocalServer
 
 USER: Shape = {"name": str, "username": Null(str)}
@@ -68,6 +68,12 @@ class Row:
         names = {"project": client.project, "entity": client.entity, "name": run}
         names["id"] = client.run(run, "id")["id"]
         return client.query(self.document, **{**names, **self.variables})
+
+    def check(self, client: Client) -> None:
+        """Fails unless all runs that should be answered are, in the right shape."""
+        check(self.send(client, "full"), self.shape, full=True)
+        if self.bare:
+            check(self.send(client, "bare"), self.shape)
 
 
 def new_user(server: LocalServer) -> Client:
