@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 import runtap
-from runtap import ahead
+from runtap import ahead, channel
 from runtap.v1 import common_pb2
 from tests.support.scripted_daemon import Fault, ScriptedDaemon, scripted_daemon
 
@@ -78,6 +78,25 @@ def test_what_is_not_in_the_cache_is_asked_for_as_usual(
     monkeypatch.setattr(daemon, "enter", nothing_cached)
     assert ids(runs) == ALL
     assert asked(daemon) == [False, True, False, False, False, False]
+
+
+def test_a_daemon_that_is_gone_is_replaced_only_when_somebody_waits(
+    daemon: ScriptedDaemon, runs: runtap.Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter, before = daemon.enter, channel.daemon().connection()
+    used: list[bool] = []
+
+    def gone(method: str, request: Any, context: grpc.ServicerContext) -> None:
+        if method == "runs.ListRuns" and request.options.cache_only:
+            daemon.fail(method, Fault(grpc.StatusCode.UNAVAILABLE, ""))
+        elif method == "runs.ListRuns":
+            used.append(channel.daemon().connection() is before)
+        enter(method, request, context)
+
+    monkeypatch.setattr(daemon, "enter", gone)
+    assert ids(runs) == ALL
+    assert asked(daemon) == [False, True, False, False, False, False]
+    assert all(used)
 
 
 def test_what_the_cache_does_not_have_whole_is_asked_for_as_usual(

@@ -14,6 +14,7 @@ from runtap import ahead, channel, paged
 from runtap import runs as runs_module
 from runtap.freshness import Freshness, older
 from runtap.v1 import common_pb2
+from tests.support.client import wait_until
 from tests.support.scripted_daemon import ScriptedDaemon, scripted_daemon
 
 ALL = [f"r{number}" for number in range(60)]
@@ -99,10 +100,10 @@ def test_a_page_fetched_ahead_that_does_not_come_is_asked_for(
     handle = channel.daemon()
     call = handle.call
 
-    def stuck(*arguments: Any, counted: bool = True, **options: Any) -> Any:
-        if not counted:
+    def stuck(*arguments: Any, in_earnest: bool = True, **options: Any) -> Any:
+        if not in_earnest:
             released.append(release.wait(10))
-        return call(*arguments, counted=counted, **options)
+        return call(*arguments, in_earnest=in_earnest, **options)
 
     monkeypatch.setattr(handle, "call", stuck)
     try:
@@ -110,3 +111,4 @@ def test_a_page_fetched_ahead_that_does_not_come_is_asked_for(
         assert released == []  # the loop waited for none of them
     finally:
         release.set()
+        wait_until(lambda: not any(thread.name == "runtap-ahead" for thread in threading.enumerate()))

@@ -56,7 +56,7 @@ class Ahead:
             # What goes wrong goes wrong again, in the caller's view, when it is asked for in earnest.
             with contextlib.suppress(CommError):
                 self._answer = self._daemon.call(
-                    method, request, account=account, timeout=LONGEST_S, counted=False
+                    method, request, account=account, timeout=LONGEST_S, in_earnest=False
                 )
         finally:
             _running.discard(self._thread)

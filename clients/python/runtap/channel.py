@@ -176,29 +176,29 @@ class Daemon(Services):
         *,
         account: str = "",
         timeout: float | None = CALL_S,
-        counted: bool = True,
+        in_earnest: bool = True,
     ) -> Any:
         """Calls a unary method such as `runs.GetRun`; raises only what `runtap.errors` has.
 
-        A daemon that is gone or going is replaced and asked once more, unless the request is a write without a
-        `request_id`, of which nobody could say whether it had been taken. `counted` calls show in `calls`.
+        A daemon that is gone or going is replaced and asked once more, but for a write without a `request_id`, which
+        may have been taken, and for what is not asked `in_earnest` yet: that does not show in `calls` either.
         """
-        if not counted:
-            return self._call(method, request, account, timeout)
+        if not in_earnest:
+            return self._call(method, request, account, timeout, False)
         self.calls = next(self._ticks)
         try:
-            return self._call(method, request, account, timeout)
+            return self._call(method, request, account, timeout, True)
         finally:
             self.calls = next(self._ticks)
 
-    def _call(self, method: str, request: Message, account: str, timeout: float | None) -> Any:
+    def _call(self, method: str, request: Message, account: str, timeout: float | None, again: bool) -> Any:
         import grpc
 
         connection = self.connection()
         try:
             return self._asked(connection, method, request, account, timeout)
         except grpc.RpcError as error:
-            if not self._is_lost(connection, error, request):
+            if not (again and self._is_lost(connection, error, request)):
                 raise errors.from_rpc(error, method) from error
         try:
             return self._asked(self.connection(), method, request, account, timeout)
