@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,13 +24,6 @@ from tests.support.upstream_faults import (
 )
 
 BODY = b"PAR1" + b"x" * 3000 + b"PAR1"
-
-
-@pytest.fixture
-def server(storage: StorageHost) -> Iterator[ExportingUpstream]:
-    with ExportingUpstream(storage=storage) as server:
-        server.add_run("team", "vision", "r1")
-        yield server
 
 
 def one(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -31,13 +31,6 @@ from tests.support.upstream_faults import (
 
 PATH = RunPath("team", "vision", "r1")
 BODY = b"PAR1" + b"x" * 3000 + b"PAR1"
-
-
-@pytest.fixture
-def server(storage: StorageHost) -> Iterator[ExportingUpstream]:
-    with ExportingUpstream(storage=storage) as server:
-        server.add_run("team", "vision", "r1")
-        yield server
 
 
 def fetched(folder: Path, seconds: float = 10.0) -> Callable[[GraphQLUpstream], Awaitable[Parts | None]]:

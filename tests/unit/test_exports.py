@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,13 +32,6 @@ from tests.support.upstream_faults import (
 
 PATH = RunPath("team", "vision", "r1")
 BODY = b"PAR1" + b"x" * 3000 + b"PAR1"
-
-
-@pytest.fixture
-def server(storage: StorageHost) -> Iterator[ExportingUpstream]:
-    with ExportingUpstream(storage=storage) as server:
-        server.add_run("team", "vision", "r1")
-        yield server
 
 
 async def offered(upstream: GraphQLUpstream) -> Exports:

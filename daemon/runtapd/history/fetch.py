@@ -68,6 +68,11 @@ class _Piece:
     def under_way(self) -> bool:
         return self.task is not None and self.count is None
 
+    @property
+    def at_work(self) -> bool:
+        """Whether it is being asked for, or what has come is being parsed."""
+        return self.task is not None and not self.task.done()
+
     def is_dense(self) -> bool:
         """Whether there is exactly one row at each step."""
         if self.found is None or self.found.length != self.steps:
@@ -132,8 +137,8 @@ class _Fetch:
                     if not self._all_seen():
                         self._go_on()
                     yield first.found, first.stop
-                elif self._fault is not None:
-                    raise self._fault
+                elif self._fault is not None and not first.at_work:
+                    raise self._fault  # behind all that had come before it, also what is still being parsed
                 else:
                     self._news.clear()
                     await self._news.wait()
